@@ -1,0 +1,1 @@
+"""The nouns: frozen, checked when made, without behaviour that needs the outside world."""

@@ -1,0 +1,113 @@
+"""A receipt: what was promised, what happened, per share and in total; and whether the promises were kept."""
+
+from __future__ import annotations
+
+import msgspec
+
+from equipoise.core.plan import Plan
+from equipoise.core.request import Request, Requirement
+
+_ROUNDING = 1e-9  # a floor that is met exactly in theory may be missed by this much in floating point
+
+
+class MeasuredAccuracy(msgspec.Struct, frozen=True, kw_only=True):
+    """Top-1 over the answered items that have a label, with its 95 % Wilson interval."""
+
+    value: float
+    low: float
+    high: float
+    items: int
+
+
+class AccuracyResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`expected` is the mean accuracy of the variants that answered, by items; `measured` needs labels."""
+
+    expected: float
+    measured: MeasuredAccuracy | None = None
+
+
+class Met(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether each promise was kept. A promise that was not asked for is kept."""
+
+    performance: bool
+    accuracy: bool
+
+    @property
+    def both(self) -> bool:
+        """True if nothing was broken."""
+        return self.performance and self.accuracy
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """An item without a class, and why."""
+
+    item: str
+    reason: str
+
+
+class RanShare(msgspec.Struct, frozen=True, kw_only=True):
+    """What one processor really did with one variant, beside the items that the plan gave it.
+
+    Times count from the start of the request; None where nothing was run. `items` counts the answers that were
+    kept, `busy_s` also the work whose answers came too late to be.
+    """
+
+    node: str
+    processor: str
+    variant: str
+    planned_items: int
+    items: int
+    busy_s: float
+    load_s: float
+    first_sent_s: float | None
+    last_answer_s: float | None
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """Promised against measured.
+
+    `latency_s` runs from the first task sent to the last answer kept, None if there is no answer. `answered` counts
+    items with a class, `bad` names those that nobody can read, `unanswered` those that were given up. Together
+    they are `items`.
+    """
+
+    equipoise: str  # the version that wrote it
+    family: str
+    strategy: str
+    emulated: bool
+    seed: int
+    outcome: str
+    requirement: Requirement
+    plan: Plan
+    items: int
+    answered: int
+    bad: tuple[Fault, ...]
+    unanswered: tuple[Fault, ...]
+    latency_s: float | None
+    throughput_per_s: float
+    accuracy: AccuracyResult
+    met: Met
+    replanned: int
+    resent: int
+    duplicated: int
+    dropped: int
+    shares: tuple[RanShare, ...]
+
+
+def judge(
+    request: Request, *, answered: int, unanswered: int, latency_s: float | None, accuracy: AccuracyResult
+) -> Met:
+    """Say which promises were kept.
+
+    Performance: at least one item has a class, none was given up, and `latency_s` is within the deadline of the
+    whole request (items / throughput for a rate; bad items count as items, as they too had to be looked at).
+    Accuracy: the promise is statistical, so it is judged on the expectation of what really ran; but a measured
+    interval that lies below the floor as a whole refutes the expectation, and the promise is broken.
+    """
+    in_time = latency_s is not None and latency_s <= request.deadline_s
+    floor = request.requirement.min_accuracy
+    refuted = accuracy.measured is not None and accuracy.measured.high < floor
+    return Met(
+        performance=answered > 0 and unanswered == 0 and in_time,
+        accuracy=accuracy.expected >= floor - _ROUNDING and not refuted,
+    )

@@ -1,0 +1,71 @@
+"""What a user asks for: items, and the requirement that their answers must meet."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+import msgspec
+
+
+class Prefer(str, Enum):
+    """What the planner does with slack, once both promises hold."""
+
+    ACCURACY = "accuracy"
+    LATENCY = "latency"
+    ENERGY = "energy"
+
+
+class WhenLate(str, Enum):
+    """What to give up when the deadline can no longer be met together with the floor."""
+
+    KEEP_FLOOR = "keep-floor"  # run late
+    KEEP_DEADLINE = "keep-deadline"  # lose accuracy
+    STOP = "stop"  # hand in what is there
+
+
+class Requirement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How fast and how accurate the answers must be.
+
+    Both `deadline_s` and `throughput_per_s` may be given; the stricter one counts. With neither, only the
+    floor is promised. Raises ValueError if a figure is not finite, not positive, or no fraction.
+    """
+
+    deadline_s: float | None = None
+    throughput_per_s: float | None = None
+    min_accuracy: float = 0.0
+    prefer: Prefer = Prefer.ACCURACY
+    when_late: WhenLate = WhenLate.KEEP_FLOOR
+
+    def __post_init__(self) -> None:
+        for name in ("deadline_s", "throughput_per_s"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be a positive, finite number, not {value}")
+        if not 0.0 <= self.min_accuracy <= 1.0:  # also refuses NaN
+            raise ValueError(f"min_accuracy must be a fraction from 0 to 1, not {self.min_accuracy}")
+        if self.prefer is Prefer.ACCURACY and self.time_unbounded:
+            raise ValueError("prefer accuracy needs a deadline_s or a throughput_per_s to stay within")
+
+    @property
+    def time_unbounded(self) -> bool:
+        """True if neither a deadline nor a throughput is asked for."""
+        return self.deadline_s is None and self.throughput_per_s is None
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A batch of `items` and its requirement. Raises ValueError unless `items` is at least 1."""
+
+    items: int
+    requirement: Requirement
+
+    def __post_init__(self) -> None:
+        if self.items < 1:
+            raise ValueError(f"items must be at least 1, not {self.items}")
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds from now until the last answer is due: the deadline, or items / throughput if stricter."""
+        by_deadline = self.requirement.deadline_s if self.requirement.deadline_s is not None else math.inf
+        rate = self.requirement.throughput_per_s
+        return by_deadline if rate is None else min(by_deadline, self.items / rate)
