@@ -1,0 +1,1 @@
+"""Request and cluster in, plan out: pure functions."""

@@ -1,0 +1,101 @@
+"""The `equipoise` strategy: shares and variants chosen together.
+
+The fluid optimum says where to look and what cannot be beaten; whole items are chosen near it; the cost model has
+the last word. Three searches, one for each preference: the most accurate plan within a deadline is one look, the
+fastest plan above a floor is a search over deadlines, the thriftiest plan within both one over the price of accuracy.
+"""
+
+from __future__ import annotations
+
+import math
+
+from equipoise.core.plan import Plan
+from equipoise.core.request import Prefer
+from equipoise.planning.fluid import least_time_s
+from equipoise.planning.mixer import Found, Mixer
+from equipoise.planning.predict import Prediction
+from equipoise.planning.problem import TOLERANCE, Problem
+from equipoise.planning.thrift import thriftiest
+
+_LATENCY_PRECISION = 1e-4  # relative, of the search over deadlines
+_DEADLINES = 16  # tried at most by that search
+_PATIENCE = 1e3  # how many times the fluid bound a plan may take before the search for a first one gives up
+
+
+def best(problem: Problem) -> Found:
+    """The best plan that keeps both promises, in the sense of the problem's preference."""
+    match problem.prefer:
+        case Prefer.ACCURACY:
+            return _most_accurate_then_fastest(problem)
+        case Prefer.LATENCY:
+            return fastest(problem, floor=problem.floor, deadline_s=problem.deadline_s)
+        case Prefer.ENERGY:
+            return thriftiest(problem)
+
+
+def solve(problem: Problem) -> Plan | None:
+    """The plan of strategy `equipoise`, or None if it finds none that keeps both promises."""
+    found = best(problem)
+    if found.prediction is None:
+        return None
+    return problem.plan("equipoise", found.prediction, bound=found.bound)
+
+
+def is_admitted_by_bound(problem: Problem) -> bool:
+    """False if the fluid bound proves that no plan keeps both promises."""
+    mixer = Mixer.of_accuracy(problem)
+    return mixer.fluid_gain(problem.deadline_s) >= problem.floor * problem.items * (1 - TOLERANCE)
+
+
+def most_accurate(problem: Problem, *, deadline_s: float) -> Found:
+    """The most accurate plan within a deadline, whatever the floor. The bound is an accuracy."""
+    found = Mixer.of_accuracy(problem).mix(deadline_s)
+    return Found(prediction=found.prediction, bound=found.bound / problem.items)
+
+
+def fastest(problem: Problem, *, floor: float, deadline_s: float = math.inf) -> Found:
+    """The fastest plan at least as accurate as `floor`; None if that takes longer than `deadline_s`.
+
+    Brackets the shortest deadline for which the most accurate plan reaches the floor, from the fluid bound upwards.
+    Every plan found is at least as fast as the deadline that it was asked for, so the bracket closes quickly.
+    """
+    mixer = Mixer.of_accuracy(problem)
+    ready = problem.readiness
+    bound_s = least_time_s(mixer.hulls, ready.start_s, ready.speed, problem.items, floor * problem.items)
+    if not bound_s <= deadline_s * (1 + TOLERANCE):
+        return Found(prediction=None, bound=bound_s)
+    found, low_s = _first_at_floor(problem, mixer, floor, bound_s, deadline_s)
+    for _ in range(_DEADLINES):
+        if found is None or found.latency_s - low_s <= found.latency_s * _LATENCY_PRECISION:
+            break
+        middle_s = (low_s + found.latency_s) / 2
+        faster = mixer.mix_at_floor(middle_s, floor)
+        if faster is None:
+            low_s = middle_s
+        else:
+            found = faster
+    return Found(prediction=found, bound=bound_s)
+
+
+def _first_at_floor(
+    problem: Problem, mixer: Mixer, floor: float, bound_s: float, longest_s: float
+) -> tuple[Prediction | None, float]:
+    """Some plan at least as accurate as `floor`, and a deadline for which there was none."""
+    step_s = float((problem.fleet.item_s[problem.usable]).min())
+    low_s = tried_s = bound_s
+    found = mixer.mix_at_floor(tried_s, floor)
+    while found is None and tried_s < longest_s and step_s <= _PATIENCE * (bound_s + 1):
+        low_s, tried_s = tried_s, min(longest_s, tried_s + step_s)
+        found = mixer.mix_at_floor(tried_s, floor)
+        step_s *= 2
+    return found, low_s
+
+
+def _most_accurate_then_fastest(problem: Problem) -> Found:
+    found = most_accurate(problem, deadline_s=problem.deadline_s)
+    if found.prediction is None or not problem.keeps(found.prediction):
+        return Found(prediction=None, bound=found.bound)
+    if found.prediction.accuracy < problem.best_accuracy - TOLERANCE:
+        return found  # the deadline is what limits the accuracy, so there is no time to win
+    faster = fastest(problem, floor=found.prediction.accuracy - TOLERANCE / 2, deadline_s=problem.deadline_s)
+    return Found(prediction=faster.prediction or found.prediction, bound=found.bound)

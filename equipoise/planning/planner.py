@@ -1,0 +1,62 @@
+"""The planner: a request and a cluster in, a plan out.
+
+Infeasible is an answer: then the plan is the one with the least violation of the two promises, says that it is not
+feasible, and carries the closest plans and what would make the request feasible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from equipoise.core.cluster import Cluster
+from equipoise.core.plan import Conditions, Plan
+from equipoise.core.request import Request
+from equipoise.errors import PlanningError
+from equipoise.planning.fleet import Fleet
+from equipoise.planning.infeasible import closest_plans, needs
+from equipoise.planning.problem import Problem
+from equipoise.planning.strategies import strategy_named
+
+_NOTHING_CHANGED: Conditions = {}
+
+
+def plan(
+    request: Request,
+    cluster: Cluster | Fleet,
+    conditions: Conditions = _NOTHING_CHANGED,
+    strategy: str = "equipoise",
+    *,
+    settle_s: float = 2.0,
+    clock: Callable[[], float] | None = None,
+) -> Plan:
+    """Who runs how many items with which variant, and whether that keeps both promises.
+
+    settle_s   seconds that the exact solver may take where the fluid bound admits the request and the fast method
+               finds no plan, which happens when whole items decide; 0 to take the fast method's word
+    clock      stamps the plan with the seconds that planning took
+
+    Pass a Fleet rather than a Cluster to plan with the same cluster again and again.
+    Raises UnknownStrategyError, and PlanningError if no processor is available.
+    """
+    started_s = clock() if clock else 0.0
+    chosen = strategy_named(strategy)
+    fleet = cluster if isinstance(cluster, Fleet) else Fleet.of(cluster)
+    problem = Problem(request=request, fleet=fleet, conditions=conditions)
+    if not problem.usable.any():
+        raise PlanningError("no processor is available that has a profile of any variant and the memory for it")
+    found = chosen.solve(problem) or chosen.settle(problem, settle_s)
+    if found is None or not found.feasible:
+        found = _closest(problem, chosen.name)
+    return msgspec.structs.replace(found, solve_s=clock() - started_s) if clock else found
+
+
+def _closest(problem: Problem, strategy: str) -> Plan:
+    closest = closest_plans(problem, strategy)
+    least = closest.least_violation
+    if least is None:
+        raise PlanningError(f"strategy {strategy!r} finds no plan at all for {problem.items} items")
+    if least.feasible:
+        return least  # the search for the least violation looks further, and has found one with none
+    return msgspec.structs.replace(least, closest=closest, needs=needs(problem, closest, strategy))

@@ -1,0 +1,149 @@
+"""A request on a fleet under given conditions: what a strategy is asked to solve, and how its answer is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from equipoise.core.plan import Conditions, Plan, Share
+from equipoise.core.request import Prefer, Request
+from equipoise.planning.fleet import Fleet, Readiness
+from equipoise.planning.predict import Prediction
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+TOLERANCE = 1e-9  # relative, of a promise: what floating-point error alone may cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What a strategy is asked to solve."""
+
+    request: Request
+    fleet: Fleet
+    conditions: Conditions
+
+    @cached_property
+    def readiness(self) -> Readiness:
+        """When each processor can start, and how fast it is."""
+        return Readiness.of(self.fleet, self.conditions)
+
+    @property
+    def items(self) -> int:
+        """How many items there are."""
+        return self.request.items
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds until the last answer is due; inf if time is unbounded."""
+        return self.request.deadline_s
+
+    @property
+    def floor(self) -> float:
+        """The least accuracy that is acceptable."""
+        return self.request.requirement.min_accuracy
+
+    @property
+    def prefer(self) -> Prefer:
+        """What slack is for."""
+        return self.request.requirement.prefer
+
+    @cached_property
+    def usable(self) -> npt.NDArray[np.bool_]:
+        """(P, V) what can be run at all now."""
+        if not self.conditions:
+            return self.fleet.runnable
+        usable: npt.NDArray[np.bool_] = self.fleet.runnable & np.isfinite(self.readiness.start_s)[:, None]
+        return usable
+
+    @cached_property
+    def best_accuracy(self) -> float:
+        """Of the variants that can be run at all now."""
+        if not self.conditions:
+            return self.fleet.best_accuracy
+        return float(np.where(self.usable, self.fleet.accuracy, 0.0).max())
+
+    def shares(self, counts: Ints) -> tuple[Share, ...]:
+        """Shares for items per (processor, variant), most accurate first on each processor. Not yet predicted."""
+        fleet = self.fleet
+        rows, columns = np.nonzero(counts)
+        order = np.lexsort((-fleet.accuracy[columns], rows))
+        rows, columns = rows[order], columns[order]
+        items, batches = counts[rows, columns], fleet.batch[rows, columns]
+        return tuple(
+            Share(
+                node=fleet.pids[p].node,
+                processor=fleet.pids[p].processor,
+                variant=fleet.names[v],
+                batch=min(batch, count),
+                items=count,
+                finish_s=0.0,
+            )
+            for p, v, count, batch in zip(*(array.tolist() for array in (rows, columns, items, batches)), strict=True)
+        )
+
+    def predict(self, shares: Iterable[Share]) -> Prediction:
+        """What to expect of these shares now."""
+        return self.fleet.costs.predict(tuple(shares), self.conditions)
+
+    def keeps(self, prediction: Prediction, *, deadline_s: float | None = None, floor: float | None = None) -> bool:
+        """True if this keeps both promises (or the ones given instead) and covers every item."""
+        deadline_s = self.deadline_s if deadline_s is None else deadline_s
+        floor = self.floor if floor is None else floor
+        return (
+            prediction.items == self.items
+            and prediction.latency_s <= deadline_s * (1 + TOLERANCE)
+            and prediction.accuracy >= floor - TOLERANCE
+        )
+
+    def violation(self, prediction: Prediction) -> float:
+        """The larger relative violation of the two promises; 0 if both are kept."""
+        late = prediction.latency_s / self.deadline_s - 1 if np.isfinite(self.deadline_s) else 0.0
+        low = 1 - prediction.accuracy / self.floor if self.floor > 0 else 0.0
+        return max(0.0, late, low)
+
+    def better(self, a: Prediction, b: Prediction) -> bool:
+        """True if `a` is to be preferred to `b`, both keeping the promises."""
+        return self._merit(a) > self._merit(b)
+
+    def _merit(self, prediction: Prediction) -> tuple[float, float]:
+        match self.prefer:
+            case Prefer.ACCURACY:
+                return prediction.accuracy, -prediction.latency_s
+            case Prefer.LATENCY:
+                return -prediction.latency_s, prediction.accuracy
+            case Prefer.ENERGY:
+                return -(prediction.energy_j or 0.0), prediction.accuracy
+
+    def plan(self, strategy: str, prediction: Prediction, *, bound: float | None = None) -> Plan:
+        """The prediction as a plan, judged by this problem's promises."""
+        value = {
+            Prefer.ACCURACY: prediction.accuracy,
+            Prefer.LATENCY: prediction.latency_s,
+            Prefer.ENERGY: prediction.energy_j,
+        }[self.prefer]
+        gap = None if bound is None or value is None else relative_gap(value, bound)
+        return Plan(
+            feasible=self.keeps(prediction),
+            strategy=strategy,
+            prefer=self.prefer,
+            items=prediction.items,
+            latency_s=prediction.latency_s,
+            accuracy=prediction.accuracy,
+            energy_j=prediction.energy_j,
+            bound=bound,
+            gap=gap,
+            solve_s=0.0,
+            shares=prediction.shares,
+        )
+
+
+def relative_gap(value: float, bound: float) -> float:
+    """Distance of a value to the bound that it cannot pass, relative to the larger of the two."""
+    largest = max(abs(value), abs(bound))
+    return abs(bound - value) / largest if largest > 0 else 0.0

@@ -1,0 +1,79 @@
+"""The registry of strategies: every way to plan, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from equipoise.core.plan import Plan
+from equipoise.errors import UnknownStrategyError
+from equipoise.planning import baselines, exact, joint
+from equipoise.planning.predict import Prediction
+from equipoise.planning.problem import Ints, Problem
+
+Candidates = Callable[[Problem], Iterator[Ints]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """A way to plan. `solve` returns the plan that keeps both promises, or None.
+
+    settle    looks again, exactly, for at most so many seconds, where `solve` may have missed a plan
+    adapts    its plan is made anew when the world drifts; the literature's only when a node is lost
+    pooled    whoever is idle takes the next item, whatever the shares say
+    """
+
+    name: str
+    summary: str
+    solve: Callable[[Problem], Plan | None]
+    settle: Callable[[Problem, float], Plan | None] = lambda problem, seconds: None
+    candidates: Candidates | None = None
+    adapts: bool = False
+    pooled: bool = False
+
+
+def _among(name: str, candidates: Candidates) -> Callable[[Problem], Plan | None]:
+    """A solver that takes the best of a few candidates."""
+
+    def solve(problem: Problem) -> Plan | None:
+        best: Prediction | None = None
+        for counts in candidates(problem):
+            prediction = problem.predict(problem.shares(counts))
+            if problem.keeps(prediction) and (best is None or problem.better(prediction, best)):
+                best = prediction
+        return None if best is None else problem.plan(name, best)
+
+    return solve
+
+
+def _baseline(name: str, summary: str, candidates: Candidates, *, pooled: bool = False) -> Strategy:
+    return Strategy(name=name, summary=summary, solve=_among(name, candidates), candidates=candidates, pooled=pooled)
+
+
+STRATEGIES: dict[str, Strategy] = {
+    strategy.name: strategy
+    for strategy in (
+        Strategy(
+            name="equipoise",
+            summary="shares and variants chosen together",
+            solve=joint.solve,
+            settle=exact.settle,
+            adapts=True,
+        ),
+        Strategy(name="milp", summary="the same, exactly, by a MILP solver", solve=exact.solve),
+        _baseline("single", "the best one node, one variant", baselines.single),
+        _baseline("uniform", "equal shares, most accurate variant", baselines.uniform),
+        _baseline("uniform-variant", "equal shares, one variant for all", baselines.uniform_variant),
+        _baseline("proportional", "shares by speed, most accurate variant", baselines.proportional),
+        _baseline("proportional-variant", "shares by speed, one variant for all", baselines.proportional_variant),
+        _baseline("work-stealing", "whoever is idle pulls, one variant for all", baselines.work_stealing, pooled=True),
+    )
+}
+
+
+def strategy_named(name: str) -> Strategy:
+    """The strategy of that name. Raises UnknownStrategyError, which lists those that exist."""
+    try:
+        return STRATEGIES[name]
+    except KeyError:
+        raise UnknownStrategyError(f"unknown strategy {name!r}; known: {', '.join(STRATEGIES)}") from None

@@ -1,0 +1,76 @@
+"""The cost model against sums done by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from equipoise.core.cluster import Cluster, Link, Node, Processor, ProcessorId, Profile, Variant
+from equipoise.core.plan import Condition, Share
+from equipoise.planning.predict import predict
+
+PI = ProcessorId("pi", "cpu")
+
+
+def board(link: Link = Link(), **profile: object) -> Cluster:  # noqa: B008 - a frozen default
+    profiles = (
+        Profile(variant="big", latency_s={1: 1.0, 4: 2.0}, **profile),
+        Profile(variant="small", latency_s={1: 0.1}),
+    )
+    processor = Processor(name="cpu", profiles=profiles, idle_w=2.0, active_w=5.0)
+    variants = (
+        Variant(name="big", accuracy=0.9, input_bytes=1000),
+        Variant(name="small", accuracy=0.5, input_bytes=1000),
+    )
+    return Cluster(family="f", variants=variants, nodes=(Node(name="pi", link=link, processors=(processor,)),))
+
+
+def share(variant: str, items: int, batch: int = 1) -> Share:
+    return Share(node="pi", processor="cpu", variant=variant, batch=batch, items=items, finish_s=0.0)
+
+
+def test_shares_of_a_processor_run_one_after_the_other():
+    expected = predict(board(), [share("big", 2), share("small", 5)])
+
+    assert [s.finish_s for s in expected.shares] == [2.0, 2.5]
+    assert expected.latency_s == 2.5
+    assert expected.accuracy == pytest.approx((2 * 0.9 + 5 * 0.5) / 7)
+
+
+def test_a_last_incomplete_batch_costs_what_the_straight_line_between_measured_sizes_says():
+    expected = predict(board(), [share("big", 6, batch=4)])
+
+    assert expected.latency_s == pytest.approx(2.0 + (1.0 + 1.0 / 3))  # 4 items, then 2
+
+
+def test_loading_is_paid_once_unless_the_variant_is_resident():
+    cold = predict(board(load_s=0.5), [share("big", 1), share("big", 1)])
+    warm = predict(board(load_s=0.5), [share("big", 1)], {PI: Condition(resident=frozenset({"big"}))})
+
+    assert cold.latency_s == 2.5
+    assert warm.latency_s == 1.0
+
+
+def test_a_slow_and_busy_processor_starts_later_and_takes_longer():
+    expected = predict(board(), [share("big", 2)], {PI: Condition(speed=0.5, busy_s=3.0)})
+
+    assert expected.latency_s == 3.0 + 4.0
+
+
+def test_a_link_delays_the_start_and_may_be_what_takes_longest():
+    late = predict(board(Link(latency_s=0.2)), [share("small", 10)])
+    narrow = predict(board(Link(latency_s=0.2, bandwidth_bytes_per_s=2000)), [share("small", 10)])
+
+    assert late.latency_s == pytest.approx(1.2)
+    assert narrow.latency_s == pytest.approx(0.2 + 10 * 1000 / 2000 + 0.1)
+
+
+def test_energy_is_what_the_request_adds_to_idling():
+    assert predict(board(), [share("big", 2)]).energy_j == pytest.approx(3.0 * 2.0)
+
+
+def test_energy_is_unknown_without_watts():
+    cluster = board()
+    processor = Processor(name="cpu", profiles=cluster.nodes[0].processors[0].profiles)
+    plain = Cluster(family="f", variants=cluster.variants, nodes=(Node(name="pi", processors=(processor,)),))
+
+    assert predict(plain, [share("big", 1)]).energy_j is None
