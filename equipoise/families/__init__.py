@@ -1,0 +1,1 @@
+"""Families of variants: manifest, labels, preprocessing, evaluation, building and the demo family."""

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from equipoise.errors import InputError
+from equipoise.families.items import item_key, read_item, split_row
+from equipoise.families.preprocess import unpack_array
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "row"),
+    [
+        ("a/digits.npy#12", "a/digits.npy", 12),
+        ("a/digits.NPY#0", "a/digits.NPY", 0),
+        ("photo#1.jpg", "photo#1.jpg", None),
+        ("photo.jpg#1", "photo.jpg#1", None),
+        ("digits.npy#x", "digits.npy#x", None),
+        ("odd.npy#1/digits.npy#2", "odd.npy#1/digits.npy", 2),
+    ],
+)
+def test_only_rows_of_arrays_are_split(name: str, path: str, row: int | None):
+    assert split_row(name) == (Path(path), row)
+
+
+def test_a_row_travels_as_an_array_of_its_own(tmp_path: Path):
+    rows = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    np.save(tmp_path / "rows.npy", rows)
+
+    assert (unpack_array(read_item(item_key(f"{tmp_path}/rows.npy#1"))) == rows[1]).all()
+
+
+def test_a_file_travels_as_it_is(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(b"bytes")
+
+    assert read_item(f"{tmp_path}/a.jpg") == b"bytes"
+
+
+@pytest.mark.parametrize("name", ["gone.jpg", "gone.npy#0", "rows.npy#2", "flat.npy#0", "broken.npy#0", "."])
+def test_an_item_that_cannot_be_read_says_why(tmp_path: Path, name: str):
+    np.save(tmp_path / "rows.npy", np.zeros((2, 3)))
+    np.save(tmp_path / "flat.npy", np.zeros(2))
+    (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY")
+
+    with pytest.raises(InputError):
+        read_item(f"{tmp_path}/{name}")
