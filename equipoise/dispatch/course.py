@@ -1,0 +1,103 @@
+"""Which plan is being followed, and whether it is time to ask for another."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+from equipoise.core.cluster import ProcessorId
+from equipoise.core.plan import Plan
+from equipoise.core.request import Request, Requirement, WhenLate
+from equipoise.dispatch.lane import Lane, Quota
+from equipoise.dispatch.quotas import Sent, assign_quotas
+from equipoise.dispatch.rest import Concession, Rest
+from equipoise.dispatch.settings import Settings
+
+
+class Course:
+    """Right whether the answer to a question comes at once, late, out of date or never."""
+
+    def __init__(self, lanes: Mapping[ProcessorId, Lane], when_late: WhenLate, settings: Settings) -> None:
+        self.replanned = 0
+        self.concession = Concession.NOTHING
+        self._lanes = lanes
+        self._when_late = when_late
+        self._settings = settings
+        self._wanted = self._planned = False
+        self._asked: Rest | None = None
+        self._not_before_s = -math.inf  # the next time to ask; also when an answer counts as lost
+        self._sent: Sent = Counter()  # since the plan was asked for
+
+    def want_now(self) -> None:
+        """What a plan rests on has changed: processors, or items that nobody will be sent."""
+        self._wanted = True
+        if self._asked is None:
+            self._not_before_s = -math.inf
+
+    def want_if_drifted(self, lane: Lane, now_s: float) -> None:
+        """A processor has answered; a new plan is wanted if its predicted finish has moved too far.
+
+        Plans that differ by less would only exchange one prediction error for another.
+        """
+        settings = self._settings
+        if not settings.replan or settings.pooled:
+            return
+        tolerance_s = max(settings.min_drift_s, settings.drift * (lane.planned_finish_s - now_s))
+        self._wanted |= abs(lane.finish_s(now_s) - lane.planned_finish_s) > tolerance_s
+
+    def is_due(self, open_items: int, now_s: float) -> bool:
+        """True if it is time to ask for a plan of the open items."""
+        if self._asked is not None and now_s >= self._not_before_s:
+            self._asked, self._wanted = None, True  # the answer got lost
+        self._wanted = self._wanted and open_items > 0
+        able = any(lane.usable for lane in self._lanes.values())
+        return self._wanted and self._asked is None and able and now_s >= self._not_before_s
+
+    def ask(self, rest: Rest, wanted: Requirement, now_s: float) -> Request:
+        """What to ask for; the answer is expected from now on."""
+        if rest.left_s <= 0:
+            self.concession = self.concession.next(self._when_late)
+        self._wanted, self._asked = False, rest
+        self._not_before_s = now_s + self._settings.ask_again_s
+        self._sent.clear()
+        return rest.request(wanted, self.concession)
+
+    def answer(self, plan: Plan, open_items: int, now_s: float) -> bool:
+        """Follow the plan that was asked for; false if nothing was asked, or nothing of it can be followed."""
+        if self._asked is None:
+            return False
+        if plan.feasible:
+            self.concession = self._asked.regained(plan, self.concession)
+        self._asked = None
+        return self.follow(plan, open_items, now_s)
+
+    def follow(self, plan: Plan, open_items: int, now_s: float) -> bool:
+        """Share out the open items as the plan says; false if none of its processors can run anything now."""
+        if not plan.feasible:
+            self.concession = self.concession.next(self._when_late)
+        shares = self._chosen(plan).shares
+        if not assign_quotas(shares, self._lanes, self._sent, open_items, pooled=self._settings.pooled):
+            self._wanted = open_items > 0
+            return False
+        self._not_before_s = -math.inf
+        self.replanned += self._planned
+        self._planned = True
+        for lane in self._lanes.values():
+            lane.planned_finish_s = lane.finish_s(now_s)
+        return True
+
+    def _chosen(self, plan: Plan) -> Plan:
+        """Of an infeasible plan and those closest to it, the one that the policy wants."""
+        stops = self._when_late is WhenLate.STOP
+        return plan.to_follow(WhenLate.KEEP_FLOOR if stops else self._when_late) or plan
+
+    def sent(self, lane: Lane, quota: Quota, items: int) -> None:
+        """So many items of a quota are on their way."""
+        quota.items -= items
+        self._sent[lane.pid, quota.variant] += items
+
+    def next_s(self, now_s: float) -> float:
+        """When to ask (again); inf if no plan is missing, or only an event can make asking useful."""
+        waiting = (self._wanted or self._asked is not None) and self._not_before_s > now_s
+        return self._not_before_s if waiting else math.inf

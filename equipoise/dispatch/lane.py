@@ -1,0 +1,217 @@
+"""One processor as the dispatcher sees it: what it was sent, what it will be sent, and how fast it is."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from equipoise.core.cluster import Cluster, Link, ProcessorId, Profile
+from equipoise.core.plan import Condition, Conditions
+from equipoise.profiling.feedback import SpeedEstimator
+
+_SLOWEST_BELIEVED = 3.0  # times its predicted duration: what a page fault storm or a thermal step can do
+_SPREADS_BELIEVED = 6.0
+
+
+@dataclass(slots=True)
+class Quota:
+    """What is still to be sent of a share; in a pool one quota belongs to several lanes."""
+
+    variant: str
+    items: int
+    batches: dict[ProcessorId, int]  # batch size on each processor that draws on it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Items that were sent at once, and what they should cost."""
+
+    number: int
+    pid: ProcessorId
+    variant: str
+    items: tuple[int, ...]
+    run_s: float  # by the profile, at speed 1
+    load_s: float  # 0 if the variant is resident
+    transfer_s: float  # hidden behind the task before, if there is one
+    arrival_s: float  # from sending to the start; 0 if the processor was busy anyway
+    retried: bool  # some of its items were in a task that failed
+
+
+@dataclass(slots=True)
+class Lane:
+    """The tasks of a processor run one after the other, in the order in which they were sent.
+
+    `speed` starts from what is believed at the start of the request; a feedback re-scales the profile as a whole.
+    """
+
+    pid: ProcessorId
+    link: Link
+    profiles: dict[str, Profile]
+    item_bytes: dict[str, int]
+    condition: Condition
+    tasks: dict[int, Task] = field(default_factory=dict)
+    quotas: list[Quota] = field(default_factory=list)
+    planned_finish_s: float = 0.0
+    head_since_s: float = 0.0
+    variant: str | None = None
+    available: bool = True
+    suspected: bool = False
+    resident: set[str] = field(default_factory=set)
+    blame: Counter[str] = field(default_factory=Counter)
+    excluded: set[str] = field(default_factory=set)
+    estimator: SpeedEstimator = field(default_factory=SpeedEstimator)
+    _least_item_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.available = self.condition.available
+        self.resident = set(self.condition.resident)
+        self._least_item_s = min((profile.item_s for profile in self.profiles.values()), default=math.inf)
+
+    @property
+    def usable(self) -> bool:
+        """True if it may be sent work."""
+        return self.available and not self.suspected and any(self.can_run(variant) for variant in self.profiles)
+
+    @property
+    def speed(self) -> float:
+        """Measured against the profile: 0.5 takes twice as long."""
+        return self.condition.speed * self.estimator.speed
+
+    @property
+    def least_item_s(self) -> float:
+        """Seconds per item of its quickest variant at its present speed."""
+        return self._least_item_s / self.speed
+
+    @property
+    def head(self) -> Task | None:
+        """The task that it is working on."""
+        return next(iter(self.tasks.values()), None)
+
+    def can_run(self, variant: str) -> bool:
+        """True if it has a profile of the variant, and the pair does not keep failing."""
+        return variant in self.profiles and variant not in self.excluded
+
+    def item_s(self, variant: str, batch: int) -> float:
+        """Seconds per item in calls of `batch`, at its present speed and the pace of its link."""
+        run_s = self.profiles[variant].call_s(batch) / batch / self.speed
+        return max(run_s, self.item_bytes[variant] / self.link.bandwidth_bytes_per_s)
+
+    def load_s(self, variant: str) -> float:
+        """Seconds until the variant could run."""
+        return 0.0 if variant in self.resident else self.profiles[variant].load_s
+
+    def describe_task(self, number: int, variant: str, items: tuple[int, ...], batch: int, retried: bool) -> Task:
+        """The task that these items would be if they were sent now."""
+        transfer_s = len(items) * self.item_bytes[variant] / self.link.bandwidth_bytes_per_s
+        return Task(
+            number=number,
+            pid=self.pid,
+            variant=variant,
+            items=items,
+            run_s=self.profiles[variant].run_s(len(items), batch),
+            load_s=self.load_s(variant),
+            transfer_s=transfer_s,
+            arrival_s=0.0 if self.tasks else self.link.latency_s + transfer_s,
+            retried=retried,
+        )
+
+    def duration_s(self, task: Task) -> float:
+        """Seconds from the start of a task, or its sending if it found the processor idle, to its answer."""
+        return task.arrival_s + task.load_s + max(task.run_s / self.speed, task.transfer_s)
+
+    def add(self, task: Task, now_s: float) -> None:
+        """A task was sent."""
+        if not self.tasks:
+            self.head_since_s = now_s
+        self.tasks[task.number] = task
+        self.variant = task.variant
+        self.resident.add(task.variant)
+
+    def remove(self, task: Task, now_s: float) -> None:
+        """A task is over; if it was the head, the next one has just begun."""
+        if task is self.head:
+            self.head_since_s = now_s
+        del self.tasks[task.number]
+
+    @property
+    def due_s(self) -> float:
+        """When the head should be answered; with nothing in flight, when the last one was."""
+        return self.head_since_s + (self.duration_s(self.head) if self.head else 0.0)
+
+    def finishes_s(self, now_s: float) -> Iterator[tuple[float, Task]]:
+        """When each task in flight should be answered; an overdue head should need as long again as it is overdue."""
+        at_s = now_s + abs(self.due_s - now_s)
+        for task in self.tasks.values():
+            at_s += 0.0 if task is self.head else self.duration_s(task)
+            yield at_s, task
+
+    def busy_s(self, now_s: float) -> float:
+        """Seconds until it has answered everything in flight."""
+        return max((finish_s for finish_s, _ in self.finishes_s(now_s)), default=now_s) - now_s
+
+    def finish_s(self, now_s: float) -> float:
+        """When it should have answered everything in flight and everything still planned for it."""
+        loads_s = sum(self.load_s(variant) for variant in {quota.variant for quota in self.quotas})
+        runs_s = sum(quota.items * self.item_s(quota.variant, quota.batches[self.pid]) for quota in self.quotas)
+        return now_s + self.busy_s(now_s) + loads_s + runs_s
+
+    def believable_until_s(self, task: Task, margin_s: float) -> float:
+        """How late the head's answer may be before no speed explains it any more."""
+        factor = max(_SLOWEST_BELIEVED, math.exp(_SPREADS_BELIEVED * self.estimator.spread))
+        return self.head_since_s + factor * self.duration_s(task) + margin_s
+
+    def next_quota(self) -> Quota | None:
+        """What to send from next, if anything is planned for it."""
+        while self.quotas and self.quotas[0].items == 0:
+            self.quotas.pop(0)
+        return self.quotas[0] if self.quotas else None
+
+    def learn(self, task: Task, run_s: float) -> None:
+        """It did a task in so many seconds, loading excluded: how fast is it, and that the pair works."""
+        self.blame.pop(task.variant, None)
+        self.estimator.observe(predicted_s=task.run_s / self.condition.speed, observed_s=run_s)
+
+    def blame_for(self, task: Task, max_failures: int) -> None:
+        """A task failed here; exclude its variant if it keeps failing.
+
+        That items fail which failed before says little about the pair: such a failure counts for 1 of
+        `max_failures`.
+        """
+        self.blame[task.variant] += 1 if task.retried else max_failures
+        self.resident.discard(task.variant)
+        if self.blame[task.variant] >= max_failures**2:
+            self.excluded.add(task.variant)
+            self.quotas = [quota for quota in self.quotas if quota.variant != task.variant]
+
+    def restart(self) -> None:
+        """It is back with empty queues and nothing loaded, and deserves a fresh judgement."""
+        self.available, self.suspected = True, False
+        self.condition = Condition()
+        self.estimator = SpeedEstimator()
+        self.variant = None
+        self.resident.clear()
+        self.blame.clear()
+        self.excluded.clear()
+
+    def condition_now(self, now_s: float) -> Condition:
+        """What the planner has to know of it."""
+        return Condition(
+            available=self.usable, speed=self.speed, busy_s=self.busy_s(now_s), resident=frozenset(self.resident)
+        )
+
+
+def lanes_of(cluster: Cluster, conditions: Conditions) -> dict[ProcessorId, Lane]:
+    """One lane per processor, in the order of the description."""
+    item_bytes = {variant.name: variant.input_bytes for variant in cluster.variants}
+    return {
+        pid: Lane(
+            pid=pid,
+            link=cluster.node(pid.node).link,
+            profiles={profile.variant: profile for profile in processor.profiles},
+            item_bytes=item_bytes,
+            condition=conditions.get(pid, Condition()),
+        )
+        for pid, processor in cluster.processors()
+    }

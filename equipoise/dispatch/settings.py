@@ -1,0 +1,54 @@
+"""How a dispatcher goes about its work; one frozen object per request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The defaults suit boards that need 1 ms to 1 s per item.
+
+    `pooled` is work stealing: whoever is idle takes from one pool per variant, whichever processor the plan
+    named. `replan` re-plans on drift; without it only a loss, a return or a failure asks for a new plan.
+    """
+
+    pooled: bool = False
+    replan: bool = True
+    duplicate_stragglers: bool = True
+    window_tasks: int = 2  # one computes while the next one travels
+    tasks_per_share: int = 16  # guided self-scheduling: a task is this part of what is left
+    min_task_s: float = 0.03  # the cost per task, about 1 ms, disappears in it
+    max_task_s: float = 0.5  # bounds what a loss costs and how long feedback takes
+    max_task_bytes: int = 8_000_000
+    drift: float = 0.03  # of the seconds left; by how much a finish may move before the rest is planned again
+    min_drift_s: float = 0.01
+    reserve_s: float = 0.04  # kept back when the rest is planned: answers come in lumps and predictions scatter
+    reserve: float = 0.02  # of the deadline; the reserve is never more than this
+    ask_again_s: float = 1.0  # after asking for a plan in vain
+    belief_margin_s: float = 1.0  # later than any belief in its speed allows, plus this: the processor is suspected
+    patience_s: float = 10.0  # how long to wait for a return when no processor is left
+    max_failures: int = 3  # in a row, of a processor with a variant; and of an item that was sent alone
+
+    def __post_init__(self) -> None:
+        for name in ("window_tasks", "tasks_per_share", "max_task_bytes", "max_failures"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in (
+            "min_task_s",
+            "max_task_s",
+            "drift",
+            "min_drift_s",
+            "reserve_s",
+            "reserve",
+            "belief_margin_s",
+            "patience_s",
+        ):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        if not self.ask_again_s > 0:
+            raise ValueError(f"ask_again_s must be positive, not {self.ask_again_s}")
+
+    def reserve_before_s(self, deadline_s: float) -> float:
+        """Seconds kept back before a deadline that was this far away when the request began."""
+        return min(self.reserve_s, self.reserve * deadline_s)

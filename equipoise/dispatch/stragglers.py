@@ -1,0 +1,78 @@
+"""Near the end: which idle processor should do which late task once more. The first answer wins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import nlargest, nsmallest
+
+from equipoise.dispatch.lane import Lane, Task
+from equipoise.dispatch.pool import Pool
+
+_LOOKED_AT = 8  # the latest few tasks decide when a request ends, the quickest few lanes can help; of thousands
+_WORTH = 1.1  # a duplicate must promise to be this much quicker, for predictions are no better than that
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate:
+    """The items of a task, to be done once more on `lane` with `variant`."""
+
+    lane: Lane
+    variant: str
+    batch: int
+    items: tuple[int, ...]
+
+
+def find_duplicate(
+    lanes: Iterable[Lane], pool: Pool, accuracies: Mapping[str, float], now_s: float
+) -> tuple[Duplicate | None, float]:
+    """The duplicate that helps most, if any does; if none does yet, when to look again.
+
+    A duplicate runs the quickest variant that is at least as accurate as the one that it stands in for, so that
+    nothing that was promised is given away.
+    """
+    lanes = list(lanes)
+    idle = nsmallest(
+        _LOOKED_AT, (lane for lane in lanes if lane.usable and not lane.tasks), key=lambda lane: lane.least_item_s
+    )
+    turns_s = []
+    for finish_s, lane, task in _latest(lanes, now_s) if idle else ():
+        items = tuple(item for item in task.items if pool.is_in_flight(item))
+        if not items or any(pool.holders(item) > 1 for item in items):
+            continue
+        quickest = _quickest(idle, task, items, accuracies)
+        if quickest is None:
+            continue
+        needs_s, duplicate = quickest
+        if now_s + _WORTH * needs_s <= finish_s:
+            return duplicate, math.inf
+        turns_s.append(_turn_s(finish_s, lane, _WORTH * needs_s, now_s))
+    return None, min(turns_s, default=math.inf)
+
+
+def _latest(lanes: Sequence[Lane], now_s: float) -> list[tuple[float, Lane, Task]]:
+    in_flight = ((finish_s, lane, task) for lane in lanes for finish_s, task in lane.finishes_s(now_s))
+    return nlargest(_LOOKED_AT, in_flight, key=lambda entry: entry[0])
+
+
+def _turn_s(finish_s: float, lane: Lane, needs_s: float, now_s: float) -> float:
+    """When the lane will be so overdue that its task should need longer than `needs_s`."""
+    head_finish_s = now_s + abs(lane.due_s - now_s)
+    after_head_s = finish_s - head_finish_s
+    return lane.due_s + needs_s - after_head_s
+
+
+def _quickest(
+    idle: Sequence[Lane], task: Task, items: tuple[int, ...], accuracies: Mapping[str, float]
+) -> tuple[float, Duplicate] | None:
+    choices = [
+        (lane.duration_s(lane.describe_task(0, variant, items, profile.best_batch, False)), lane, variant)
+        for lane in idle
+        for variant, profile in lane.profiles.items()
+        if lane.can_run(variant) and accuracies[variant] >= accuracies[task.variant]
+    ]
+    if not choices:
+        return None
+    needs_s, lane, variant = min(choices, key=lambda choice: choice[0])
+    return needs_s, Duplicate(lane=lane, variant=variant, batch=lane.profiles[variant].best_batch, items=items)

@@ -1,0 +1,383 @@
+"""Whole requests in virtual time: simulated boards, the real planner, the real dispatcher."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from world import ACCURACIES, World, cluster_of, pid, request_of
+
+from equipoise.core.cluster import Link
+from equipoise.core.request import Prefer, WhenLate
+from equipoise.dispatch.commands import Outcome, SendTask
+from equipoise.dispatch.settings import Settings
+
+BOARDS = cluster_of(a=0.002, b=0.004, c=0.008)
+RATES = {"a": 4.0, "b": 2.0, "c": 1.0}  # relative
+
+
+def with_noise(world: World, noise: float) -> World:
+    for board in world.boards.values():
+        board.noise = noise
+    return world
+
+
+# --- nothing goes wrong ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("link", [Link(), Link(latency_s=0.005)])
+def test_without_faults_a_request_takes_as_long_as_its_plan_says(link: Link):
+    world = World(cluster_of(a=0.002, b=0.004, c=0.008, link=link), request_of(500))
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+    assert world.now_s == pytest.approx(world.plans[0].latency_s, rel=0.03)
+    assert world.accuracy >= 0.65 - 1e-6
+    assert world.dispatcher.progress(world.now_s).dropped == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_results_that_scatter_cost_little_time_and_no_promise(seed: int):
+    world = with_noise(
+        World(BOARDS, request_of(1000, deadline_s=4.0, prefer=Prefer.ACCURACY), seed=seed, checked=False), 0.1
+    )
+
+    world.run()
+
+    assert world.now_s <= 4.0 * 1.01
+    assert world.accuracy == pytest.approx(world.plans[0].accuracy, abs=0.01)
+
+
+def test_variants_that_are_costly_to_load_are_not_loaded_in_turns():
+    cluster = cluster_of(a=0.002, b=0.004, c=0.008, load_s=0.2)
+    world = with_noise(World(cluster, request_of(1000, deadline_s=5.0, prefer=Prefer.ACCURACY)), 0.1)
+
+    world.run()
+
+    assert sum(board.loads for board in world.boards.values()) <= 3 * len(ACCURACIES)
+    switches = sum(
+        before.variant != after.variant
+        for node in "abc"
+        for before, after in _neighbours([task for task in world.sent.values() if task.pid.node == node])
+    )
+    assert switches <= 12
+
+
+def _neighbours(tasks: list[SendTask]) -> list[tuple[SendTask, SendTask]]:
+    return [(tasks[n], tasks[n + 1]) for n in range(len(tasks) - 1)]
+
+
+def test_work_stealing_without_any_plan_of_shares_balances_itself():
+    world = World(BOARDS, request_of(700), strategy="work-stealing", settings=Settings(pooled=True, replan=False))
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+    assert world.now_s == pytest.approx(world.plans[0].latency_s, rel=0.05)
+    assert world.items_by_node["a"] > world.items_by_node["b"] > world.items_by_node["c"]
+
+
+def test_a_hundred_thousand_items_cost_a_few_thousand_events():
+    world = World(BOARDS, request_of(100_000, deadline_s=400.0, prefer=Prefer.ACCURACY), checked=False)
+
+    world.run()
+
+    assert world.events < 5000
+    assert len(world.dispatcher._flight.given_up) == 0
+
+
+# --- boards slow down ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("node", "speed"), [("a", 0.5), ("b", 0.5), ("a", 0.25), ("c", 2.0)])
+def test_a_change_of_speed_costs_hardly_more_than_if_it_had_been_foreseen(node: str, speed: float):
+    at_s = 0.5
+    world = World(BOARDS, request_of(1000))
+    world.slow_down(node, at_s, speed)
+
+    world.run()
+
+    before = sum(RATES.values())
+    after = before + (speed - 1) * RATES[node]
+    foreseen_s = at_s + (world.plans[0].latency_s - at_s) * before / after
+    assert world.now_s == pytest.approx(foreseen_s, rel=0.03)
+    assert world.accuracy >= 0.65 - 1e-6
+
+
+def test_a_deadline_with_slack_is_kept_at_the_cost_of_accuracy():
+    world = World(BOARDS, request_of(1000, deadline_s=4.0, prefer=Prefer.ACCURACY))
+    world.slow_down("a", 0.5, 0.5)
+
+    world.run()
+
+    assert world.now_s <= 4.0
+    assert 0.65 <= world.accuracy < world.plans[0].accuracy
+
+
+def test_slack_that_comes_up_is_turned_into_accuracy():
+    world = World(BOARDS, request_of(1000, deadline_s=3.0, prefer=Prefer.ACCURACY))
+    world.slow_down("a", 0.5, 2.0)
+
+    world.run()
+
+    assert world.now_s <= 3.0
+    assert world.accuracy > world.plans[0].accuracy + 0.02
+
+
+def test_a_strategy_that_does_not_replan_keeps_its_shares_whatever_happens():
+    world = World(
+        BOARDS, request_of(1000), strategy="proportional", settings=Settings(replan=False, duplicate_stragglers=False)
+    )
+    world.slow_down("a", 0.2, 0.5)
+
+    world.run()
+
+    assert len(world.plans) == 1
+    assert world.now_s > 1.5 * world.plans[0].latency_s
+
+
+# --- boards go and come ----------------------------------------------------------------------------------------------
+
+
+def test_a_killed_board_costs_no_item():
+    world = World(BOARDS, request_of(1000))
+    world.kill("a", 0.5, noticed_after_s=0.2)
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+    assert set(world.answered) == set(range(1000))
+    assert world.dispatcher.progress(world.now_s).resent > 0
+
+
+def test_asks_that_fail_before_the_loss_is_known_cost_no_item():
+    world = World(BOARDS, request_of(1000))
+    world.kill("a", 0.5, noticed_after_s=1.0)
+    world.asks_fail_when_dead = True
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+
+def test_a_frozen_board_is_suspected_and_its_late_answers_still_count_or_are_dropped():
+    world = World(BOARDS, request_of(1000))
+    world.freeze("a", 0.5, for_s=1.5)
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+    assert world.items_by_node["a"] > 200  # it came back to work
+    assert world.dispatcher.progress(world.now_s).resent > 0
+
+
+def test_a_board_that_freezes_for_good_is_worked_around():
+    world = World(BOARDS, request_of(1000))
+    world.freeze("a", 0.5, for_s=math.inf)
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+
+def test_a_board_that_returns_is_used_again():
+    world = World(BOARDS, request_of(1000))
+    world.kill("a", 0.3)
+    world.revive("a", 0.8)
+
+    world.run()
+
+    tasks_after = [task for task in world.sent.values() if task.pid.node == "a"]
+    assert world.items_by_node["a"] > 300
+    assert len(tasks_after) > 10
+
+
+def test_when_all_are_lost_the_request_waits_for_one_to_return():
+    world = World(BOARDS, request_of(300))
+    for node in "abc":
+        world.kill(node, 0.3)
+    world.revive("c", 3.0)
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+
+def test_when_all_are_lost_for_good_the_request_is_abandoned():
+    world = World(BOARDS, request_of(300))
+    for node in "abc":
+        world.kill(node, 0.3)
+
+    finish = world.run()
+
+    assert finish.outcome is Outcome.ABANDONED
+    assert finish.unanswered
+    assert "killed by the test" in finish.reason
+
+
+def test_a_board_that_slows_down_at_the_very_end_does_not_hold_up_the_request():
+    world = World(BOARDS, request_of(1000))
+    world.slow_down("c", 2.2, 0.01)
+
+    world.run()
+
+    assert world.dispatcher.progress(world.now_s).duplicated > 0
+    assert world.now_s < 1.2 * world.plans[0].latency_s
+
+
+# --- late ------------------------------------------------------------------------------------------------------------
+
+
+def test_keeping_the_floor_runs_late_but_answers_everything():
+    world = World(BOARDS, request_of(1000, deadline_s=3.0, prefer=Prefer.ACCURACY))
+    world.kill("a", 1.0)
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+    assert world.now_s > 3.0
+    assert world.accuracy >= 0.65 - 1e-6
+
+
+def test_keeping_the_deadline_gives_up_accuracy_first():
+    world = World(BOARDS, request_of(1000, deadline_s=3.0, when_late=WhenLate.KEEP_DEADLINE))
+    world.slow_down("a", 1.0, 0.3)
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+    assert world.now_s <= 3.0
+    assert world.accuracy < 0.65
+
+
+@pytest.mark.parametrize("policy", [WhenLate.KEEP_DEADLINE, WhenLate.STOP])
+def test_at_the_deadline_what_is_missing_is_given_up(policy: WhenLate):
+    world = World(BOARDS, request_of(1000, deadline_s=2.5, when_late=policy))
+    world.kill("a", 0.3)
+
+    finish = world.run()
+
+    assert finish.outcome is Outcome.STOPPED
+    assert world.now_s == pytest.approx(2.5)
+    assert 0 < len(finish.unanswered) < 700
+
+
+# --- tasks fail ------------------------------------------------------------------------------------------------------
+
+
+def test_a_variant_that_does_not_fit_a_board_is_not_used_there():
+    world = World(BOARDS, request_of(1000))
+    world.boards[pid("a")].fails = lambda task: "out of memory" if task.variant == "medium" else None
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+    assert (pid("a"), "medium") not in world.answered.values()
+    assert world.accuracy >= 0.65 - 1e-6
+
+
+@pytest.mark.parametrize("poison", [{17}, {17, 400}, {0, 1, 2}, {998, 999}])
+def test_items_that_make_every_task_fail_are_found_and_nothing_else_is_lost(poison: set[int]):
+    world = World(BOARDS, request_of(1000))
+    for board in world.boards.values():
+        board.fails = lambda task: "bad pixel" if poison & set(task.items) else None
+
+    finish = world.run()
+
+    assert finish.outcome is Outcome.ABANDONED
+    assert set(finish.unanswered) == poison
+    assert "bad pixel" in finish.reason
+
+
+def test_when_nothing_works_anywhere_it_ends_with_the_reason():
+    world = World(BOARDS, request_of(200))
+    for board in world.boards.values():
+        board.fails = lambda task: "no such engine"
+
+    finish = world.run()
+
+    assert (finish.outcome, len(finish.unanswered)) == (Outcome.ABANDONED, 200)
+    assert "no such engine" in finish.reason
+    assert len(world.sent) < 200
+
+
+def test_on_a_single_board_an_accident_is_repaired_and_a_bad_item_found():
+    failures = iter(["hiccup"])
+    world = World(cluster_of(only=0.002), request_of(100))
+    world.boards[pid("only")].fails = lambda task: "bad pixel" if 7 in task.items else next(failures, None)
+
+    assert world.run().unanswered == (7,)
+
+
+# --- plans come late, or never ---------------------------------------------------------------------------------------
+
+
+def test_plans_that_come_late_delay_only_the_start():
+    world = World(BOARDS, request_of(1000), plan_delay_s=lambda: 0.3)
+    world.slow_down("a", 0.8, 0.5)
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+    assert world.now_s < 0.3 + 1.5 * world.plans[0].latency_s
+
+
+def test_plans_that_get_lost_are_asked_for_again():
+    delays = iter([0.0, math.inf, math.inf])
+    world = World(BOARDS, request_of(1000), plan_delay_s=lambda: next(delays, 0.0))
+    world.kill("a", 0.5)
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+
+# --- everything at once ----------------------------------------------------------------------------------------------
+
+FAULTS = st.lists(
+    st.tuples(st.sampled_from(["slow", "freeze", "kill", "blip", "fail"]), st.sampled_from("abc"), st.floats(0.0, 1.5)),
+    max_size=5,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    faults=FAULTS,
+    seed=st.integers(0, 1000),
+    items=st.integers(1, 100),
+    late=st.sampled_from(WhenLate),
+    pooled=st.booleans(),
+    plan_delays=st.sampled_from([[0.0], [0.2, 0.0], [0.05, 1.5, math.inf, 0.0]]),
+)
+def test_whatever_happens_every_item_has_one_answer_or_is_reported(  # noqa: PLR0917
+    faults: list[tuple[str, str, float]],
+    seed: int,
+    items: int,
+    late: WhenLate,
+    pooled: bool,
+    plan_delays: list[float],
+):
+    chance = random.Random(seed)
+    world = with_noise(
+        World(
+            cluster_of(a=0.01, b=0.02, c=0.04, link=Link(latency_s=0.01)),
+            request_of(items, deadline_s=2.0, when_late=late),
+            settings=Settings(pooled=pooled),
+            seed=seed,
+            plan_delay_s=lambda: chance.choice(plan_delays),
+            bad_items=frozenset(range(0, items, 17)),
+        ),
+        0.2,
+    )
+    world.repeat_answers = world.asks_fail_when_dead = bool(seed % 2)
+    for fault in sorted(faults, key=lambda fault: fault[2]):
+        _inflict(world, fault, chance)
+
+    finish = world.run()  # checks that every item is accounted for, and the invariants after every event
+
+    if late is WhenLate.KEEP_FLOOR and not faults:
+        assert finish.outcome is Outcome.ANSWERED
+
+
+def _inflict(world: World, fault: tuple[str, str, float], chance: random.Random) -> None:
+    kind, node, at_s = fault
+    match kind:
+        case "slow":
+            world.slow_down(node, at_s, chance.choice([0.1, 0.5, 2.0]))
+        case "freeze":
+            world.freeze(node, at_s, chance.choice([0.3, 3.0, math.inf]))
+        case "kill":
+            world.kill(node, at_s, noticed_after_s=chance.choice([0.0, 0.5]))
+        case "blip":
+            world.kill(node, at_s, noticed_after_s=0.1)
+            world.revive(node, at_s + 0.4)
+        case "fail":
+            world.boards[pid(node)].fails = lambda task: chance.choice([None, "chance"])
