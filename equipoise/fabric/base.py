@@ -1,0 +1,51 @@
+"""The interface to the network: who is there, ask a node something, serve what others ask.
+
+Two implementations: in-process (tests, this machine's own processors) and Zenoh. Membership, discovery,
+framing and encryption belong to the implementation; nothing above it knows which one it talks to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from typing import Protocol
+
+
+class Verb(str, Enum):
+    """What a node can be asked; the payload is the message of the same name in `messages`."""
+
+    DESCRIBE = "describe"
+    INFER = "infer"
+    ABANDON = "abandon"
+
+
+Handler = Callable[[bytes], Awaitable[bytes]]  # request payload -> reply payload
+OnChange = Callable[[str, bool], None]  # node name, present; called on the event loop's thread
+StopWatching = Callable[[], None]
+
+
+class Fabric(Protocol):
+    """What a coordinator sees of the network."""
+
+    def watch(self, on_change: OnChange) -> StopWatching:
+        """Report every node that is present now, before returning, and from now on every one that comes or goes."""
+
+    async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
+        """The node's reply.
+
+        Raises NodeUnreachableError at once if the node is not there or goes away, NodeTimeoutError after
+        `timeout_s`, and NodeError with the node's own words if it refuses.
+        """
+
+    async def close(self) -> None:
+        """Leave the network; asks under way end with NodeUnreachableError."""
+
+
+class Host(Protocol):
+    """What a node agent sees of the network."""
+
+    async def serve(self, node: str, handlers: Mapping[Verb, Handler]) -> None:
+        """Make `node` known and answer what it is asked, several asks at a time."""
+
+    async def close(self) -> None:
+        """Take the node off the network."""

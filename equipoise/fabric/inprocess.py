@@ -1,0 +1,100 @@
+"""Coordinator and nodes on one event loop: this machine's own processors, and tests with injected faults."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from equipoise.errors import EquipoiseError, NodeError
+from equipoise.fabric.base import Handler, OnChange, StopWatching, Verb
+from equipoise.fabric.presence import Presence, await_reply, fail, fulfil
+
+
+class InProcessFabric:
+    """A network without a network: payloads are handed over as they are.
+
+    Tests make it misbehave: `lose` and `restore` a node, `delay` its replies, `mute` them.
+    """
+
+    def __init__(self) -> None:
+        self._presence = Presence()
+        self._served: dict[str, Mapping[Verb, Handler]] = {}
+        self._delay_s: dict[str, float] = {}
+        self._mute: set[str] = set()
+        self._at_work: set[asyncio.Task[None]] = set()
+
+    def host(self) -> InProcessHost:
+        """A place for one node agent on this network."""
+        return InProcessHost(self)
+
+    def watch(self, on_change: OnChange) -> StopWatching:
+        """As the interface says."""
+        return self._presence.watch(on_change)
+
+    async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
+        """As the interface says."""
+        with self._presence.reply_from(node) as reply:
+            work = asyncio.get_running_loop().create_task(self._handle(node, verb, payload, reply))
+            self._at_work.add(work)
+            work.add_done_callback(self._at_work.discard)
+            return await await_reply(reply, node, timeout_s)
+
+    async def close(self) -> None:
+        """As the interface says; waits until no handler is at work."""
+        self._presence.close()
+        for work in tuple(self._at_work):
+            work.cancel()
+        await asyncio.gather(*self._at_work, return_exceptions=True)
+
+    def lose(self, node: str) -> None:
+        """The node drops off the network; it goes on working, unheard."""
+        self._presence.change(node, False)
+
+    def restore(self, node: str) -> None:
+        """A lost node is back."""
+        self._presence.change(node, node in self._served)
+
+    def delay(self, node: str, seconds: float) -> None:
+        """Hold back each reply of the node from now on."""
+        self._delay_s[node] = seconds
+
+    def mute(self, node: str) -> None:
+        """The node stays present, but none of its replies arrives any more: a frozen process."""
+        self._mute.add(node)
+
+    def _join(self, node: str, handlers: Mapping[Verb, Handler]) -> None:
+        self._served[node] = handlers
+        self._presence.change(node, True)
+
+    def _leave(self, node: str) -> None:
+        self._served.pop(node, None)
+        self._presence.change(node, False)
+
+    async def _handle(self, node: str, verb: Verb, payload: bytes, reply: asyncio.Future[bytes]) -> None:
+        try:
+            answer = await self._served[node][verb](payload)
+        except EquipoiseError as error:
+            fail(reply, NodeError(str(error), node=node))
+            return
+        await asyncio.sleep(self._delay_s.get(node, 0.0))
+        if node not in self._mute:
+            fulfil(reply, answer)
+
+
+class InProcessHost:
+    """One node's place on an InProcessFabric."""
+
+    def __init__(self, fabric: InProcessFabric) -> None:
+        self._fabric = fabric
+        self._node: str | None = None
+
+    async def serve(self, node: str, handlers: Mapping[Verb, Handler]) -> None:
+        """As the interface says."""
+        self._node = node
+        self._fabric._join(node, handlers)
+
+    async def close(self) -> None:
+        """As the interface says."""
+        if self._node is not None:
+            self._fabric._leave(self._node)
+            self._node = None

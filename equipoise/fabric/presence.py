@@ -1,0 +1,87 @@
+"""Who is there, and who waits for whom: the bookkeeping that every fabric needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from equipoise.errors import NodeError, NodeTimeoutError, NodeUnreachableError
+from equipoise.fabric.base import OnChange, StopWatching
+
+
+class Presence:
+    """The nodes that are there now. Lives on the event loop's thread.
+
+    An expected reply ends with NodeUnreachableError in the moment in which its node goes away, whatever the
+    transport below still hopes for.
+    """
+
+    def __init__(self) -> None:
+        self._present: set[str] = set()
+        self._watchers: list[OnChange] = []
+        self._expected: dict[str, set[asyncio.Future[bytes]]] = {}
+
+    def watch(self, on_change: OnChange) -> StopWatching:
+        """Call `on_change` for every node that is there, and whenever that changes."""
+        self._watchers.append(on_change)
+        for node in sorted(self._present):
+            on_change(node, True)
+        return lambda: self._watchers.remove(on_change)
+
+    def change(self, node: str, present: bool) -> None:
+        """Note that `node` came or went. Saying it twice changes nothing."""
+        if (node in self._present) == present:
+            return
+        if present:
+            self._present.add(node)
+        else:
+            self._present.remove(node)
+            self._disappoint(node, "it left the network before it answered")
+        for on_change in tuple(self._watchers):
+            on_change(node, present)
+
+    @contextmanager
+    def reply_from(self, node: str) -> Iterator[asyncio.Future[bytes]]:
+        """A future for the transport to fulfil. Raises NodeUnreachableError if the node is not there."""
+        if node not in self._present:
+            raise NodeUnreachableError("it is not on the network", node=node)
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        waiting = self._expected.setdefault(node, set())
+        waiting.add(reply)
+        try:
+            yield reply
+        finally:
+            waiting.discard(reply)
+            reply.cancel()
+
+    def close(self) -> None:
+        """Nobody is reachable any more; whoever waits for a reply is told."""
+        for node in tuple(self._expected):
+            self._disappoint(node, "this side left the network before it answered")
+        self._present.clear()
+        self._watchers.clear()
+
+    def _disappoint(self, node: str, why: str) -> None:
+        for reply in self._expected.pop(node, ()):
+            fail(reply, NodeUnreachableError(why, node=node))
+
+
+def fail(reply: asyncio.Future[bytes], error: NodeError) -> None:
+    """End an expected reply with `error`, unless it has ended otherwise."""
+    if not reply.done():
+        reply.set_exception(error)
+
+
+def fulfil(reply: asyncio.Future[bytes], payload: bytes) -> None:
+    """End an expected reply with `payload`, unless it has ended otherwise."""
+    if not reply.done():
+        reply.set_result(payload)
+
+
+async def await_reply(reply: asyncio.Future[bytes], node: str, timeout_s: float) -> bytes:
+    """The payload of an expected reply. Raises NodeTimeoutError after `timeout_s`."""
+    try:
+        return await asyncio.wait_for(reply, timeout_s)
+    except asyncio.TimeoutError:
+        raise NodeTimeoutError(f"no answer within {timeout_s:g} s", node=node) from None

@@ -1,0 +1,218 @@
+"""The network as Eclipse Zenoh: liveliness tokens say who is there, queryables answer.
+
+A node declares a queryable per verb on `equipoise/<cluster>/nodes/<node>/<verb>` and then its token on
+`equipoise/<cluster>/alive/<node>`, so that a node that is seen can be asked. Names are percent-encoded.
+
+Zenoh calls back on threads of its own, which must never wait for us, and its calls may wait for a slow link:
+callbacks only hand over to the event loop, and everything that sends runs on threads that may wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+import zenoh
+from zenoh.handlers import Callback
+
+from equipoise.errors import EquipoiseError, NodeError, NodeUnreachableError
+from equipoise.fabric.base import Handler, OnChange, StopWatching, Verb
+from equipoise.fabric.presence import Presence, await_reply, fail, fulfil
+
+_SENDERS = 64  # threads that may wait for slow links at the same time; each is started when first needed
+_PORT_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZenohSettings:
+    """How to open a session: which cluster, whom to dial, where to listen.
+
+    Endpoints are Zenoh's, such as "tcp/192.168.1.4:7447". Let only one side of a connection dial: with both,
+    a short cut can end in a view that is split for good. A peer that is silent for `lease_s` counts as gone.
+    """
+
+    cluster: str
+    listen: tuple[str, ...] = ()
+    connect: tuple[str, ...] = ()
+    scouting: bool = False
+    lease_s: float = 2.0
+
+    def config(self) -> Any:
+        """The zenoh.Config that says so."""
+        config = zenoh.Config()
+        for key, value in (
+            ("mode", "peer"),
+            ("listen/endpoints", self.listen),
+            ("listen/exit_on_failure", True),
+            ("connect/endpoints", self.connect),
+            ("connect/exit_on_failure", False),
+            ("scouting/multicast/enabled", self.scouting),
+            ("scouting/gossip/enabled", self.scouting),
+            ("transport/link/tx/lease", round(self.lease_s * 1000)),
+            # A container's /dev/shm is often too small for it, and it doubles the resident memory.
+            ("transport/shared_memory/enabled", False),
+        ):
+            config.insert_json5(key, json.dumps(value))
+        return config
+
+
+class ZenohFabric:
+    """A coordinator's view of the network. Made with `open`."""
+
+    def __init__(self, session: Any, settings: ZenohSettings) -> None:
+        self._session = session
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._presence = Presence()
+        self._senders = ThreadPoolExecutor(_SENDERS, "equipoise-send")
+        session.liveliness().declare_subscriber(
+            _alive_key(settings.cluster, None), Callback(self._on_liveliness, indirect=False), history=True
+        )
+
+    @classmethod
+    async def open(cls, settings: ZenohSettings) -> ZenohFabric:
+        """Join the network. Raises EquipoiseError if an endpoint cannot be listened on."""
+        return cls(await asyncio.to_thread(_open, settings), settings)
+
+    @classmethod
+    async def open_on_loopback(cls, cluster: str) -> tuple[ZenohFabric, str]:
+        """Join a network of this machine's processes alone, and the endpoint that its nodes dial."""
+        for attempt in range(1, _PORT_TRIES + 1):
+            endpoint = f"tcp/127.0.0.1:{_free_port()}"
+            try:
+                return await cls.open(ZenohSettings(cluster=cluster, listen=(endpoint,))), endpoint
+            except EquipoiseError:  # somebody else was given the port meanwhile
+                if attempt == _PORT_TRIES:
+                    raise
+        raise AssertionError("unreachable")
+
+    def watch(self, on_change: OnChange) -> StopWatching:
+        """As the interface says."""
+        return self._presence.watch(on_change)
+
+    async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
+        """As the interface says."""
+        with self._presence.reply_from(node) as reply:
+            self._senders.submit(self._send, node, verb, payload, timeout_s, reply)
+            return await await_reply(reply, node, timeout_s)
+
+    async def close(self) -> None:
+        """As the interface says."""
+        self._presence.close()
+        await asyncio.to_thread(self._session.close)
+        await asyncio.to_thread(self._senders.shutdown)
+
+    def _send(self, node: str, verb: Verb, payload: bytes, timeout_s: float, reply: asyncio.Future[bytes]) -> None:
+        def on_reply(answer: Any) -> None:
+            if answer.ok is not None:
+                self._hand_over(fulfil, reply, answer.ok.payload.to_bytes())
+            else:
+                self._hand_over(fail, reply, NodeError(answer.err.payload.to_string(), node=node))
+
+        def on_end() -> None:
+            self._hand_over(fail, reply, NodeUnreachableError("the request ended without an answer", node=node))
+
+        try:
+            self._session.get(
+                _node_key(self._settings.cluster, node, verb),
+                Callback(on_reply, on_end, indirect=False),
+                payload=payload,
+                consolidation=zenoh.ConsolidationMode.NONE,
+                timeout=timeout_s + 1.0,  # ours comes first, and has the better message
+            )
+        except zenoh.ZError as error:
+            self._hand_over(fail, reply, NodeUnreachableError(str(error), node=node))
+
+    def _on_liveliness(self, sample: Any) -> None:
+        node = unquote(str(sample.key_expr).rpartition("/")[2])
+        self._hand_over(self._presence.change, node, sample.kind == zenoh.SampleKind.PUT)
+
+    def _hand_over(self, function: Callable[..., None], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for this any more
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+
+class ZenohHost:
+    """One node's place on the network. Made with `open`."""
+
+    def __init__(self, session: Any, settings: ZenohSettings) -> None:
+        self._session = session
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._senders = ThreadPoolExecutor(_SENDERS, "equipoise-reply")
+        self._at_work: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def open(cls, settings: ZenohSettings) -> ZenohHost:
+        """Join the network, not yet known to it. Raises EquipoiseError if an endpoint cannot be listened on."""
+        return cls(await asyncio.to_thread(_open, settings), settings)
+
+    async def serve(self, node: str, handlers: Mapping[Verb, Handler]) -> None:
+        """As the interface says."""
+        for verb, handler in handlers.items():
+            key = _node_key(self._settings.cluster, node, verb)
+            self._session.declare_queryable(key, Callback(self._receiver(key, handler), indirect=False))
+        self._token = self._session.liveliness().declare_token(_alive_key(self._settings.cluster, node))
+
+    async def close(self) -> None:
+        """As the interface says; requests under way end without an answer."""
+        for work in tuple(self._at_work):
+            work.cancel()
+        await asyncio.gather(*self._at_work, return_exceptions=True)
+        await asyncio.to_thread(self._session.close)
+        await asyncio.to_thread(self._senders.shutdown)
+
+    def _receiver(self, key: str, handler: Handler) -> Callable[[Any], None]:
+        def on_query(query: Any) -> None:
+            payload = query.payload.to_bytes() if query.payload is not None else b""
+            with suppress(RuntimeError):  # the loop is closed: this node is gone
+                self._loop.call_soon_threadsafe(self._start, key, handler, query, payload)
+
+        return on_query
+
+    def _start(self, key: str, handler: Handler, query: Any, payload: bytes) -> None:
+        work = self._loop.create_task(self._answer(key, handler, query, payload))
+        self._at_work.add(work)
+        work.add_done_callback(self._at_work.discard)
+
+    async def _answer(self, key: str, handler: Handler, query: Any, payload: bytes) -> None:
+        with query:  # leaving it tells the asker that no more answers come
+            try:
+                answer = await handler(payload)
+            except EquipoiseError as error:
+                await self._loop.run_in_executor(self._senders, query.reply_err, str(error))
+                return
+            with suppress(zenoh.ZError):  # the asker is gone
+                await self._loop.run_in_executor(self._senders, query.reply, key, answer)
+
+
+def _open(settings: ZenohSettings) -> Any:
+    try:
+        return zenoh.open(settings.config())
+    except zenoh.ZError as error:
+        raise EquipoiseError(
+            f"cannot join the network of cluster {settings.cluster!r} "
+            f"(listening on {', '.join(settings.listen) or 'nothing'}): {error}"
+        ) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _node_key(cluster: str, node: str, verb: Verb) -> str:
+    return f"equipoise/{quote(cluster, safe='')}/nodes/{quote(node, safe='')}/{verb.value}"
+
+
+def _alive_key(cluster: str, node: str | None) -> str:
+    return f"equipoise/{quote(cluster, safe='')}/alive/{'*' if node is None else quote(node, safe='')}"

@@ -1,0 +1,1 @@
+"""What runs on the board: takes tasks, prepares items, infers, answers."""

@@ -1,0 +1,192 @@
+"""What every fabric promises, run against each implementation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from equipoise.errors import ModelError, NodeError, NodeTimeoutError, NodeUnreachableError
+from equipoise.fabric.base import Fabric, Handler, Host, Verb
+from equipoise.fabric.inprocess import InProcessFabric
+from equipoise.fabric.zenoh import ZenohFabric, ZenohHost, ZenohSettings
+
+Join = Callable[[], Awaitable[Host]]
+
+
+@asynccontextmanager
+async def in_process() -> AsyncIterator[tuple[Fabric, Join]]:
+    fabric = InProcessFabric()
+
+    async def join() -> Host:
+        return fabric.host()
+
+    yield fabric, join
+    await fabric.close()
+
+
+@asynccontextmanager
+async def over_zenoh() -> AsyncIterator[tuple[Fabric, Join]]:
+    fabric, endpoint = await ZenohFabric.open_on_loopback("a test / of names?")
+
+    async def join() -> Host:
+        return await ZenohHost.open(ZenohSettings(cluster="a test / of names?", connect=(endpoint,)))
+
+    yield fabric, join
+    await fabric.close()
+
+
+@pytest.fixture(params=[in_process, over_zenoh], ids=["in-process", "zenoh"])
+async def network(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Fabric, Join]]:
+    async with request.param() as both:
+        yield both
+
+
+async def until_seen(fabric: Fabric, node: str, present: bool = True) -> None:
+    seen = asyncio.Event()
+    stop = fabric.watch(lambda name, here: seen.set() if (name, here) == (node, present) else None)
+    await asyncio.wait_for(seen.wait(), 10)
+    stop()
+
+
+async def serve(join: Join, fabric: Fabric, handler: Handler, node: str = "pi 4 #1?") -> Host:
+    host = await join()
+    await host.serve(node, {Verb.INFER: handler})
+    await until_seen(fabric, node)
+    return host
+
+
+async def double(payload: bytes) -> bytes:
+    return payload * 2
+
+
+async def test_a_node_that_serves_is_seen_and_answers(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+    host = await serve(join, fabric, double)
+
+    assert await fabric.ask("pi 4 #1?", Verb.INFER, b"ab", timeout_s=10) == b"abab"
+    await host.close()
+
+
+async def test_payloads_of_tens_of_megabytes_travel_both_ways(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+    host = await serve(join, fabric, double)
+    payload = bytes(range(256)) * 80_000
+
+    assert await fabric.ask("pi 4 #1?", Verb.INFER, payload, timeout_s=30) == payload * 2
+    await host.close()
+
+
+async def test_a_node_answers_several_asks_at_a_time(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+    both_there = asyncio.Event()
+    arrived: list[bytes] = []
+
+    async def wait_for_the_other(payload: bytes) -> bytes:
+        arrived.append(payload)
+        if len(arrived) == 2:
+            both_there.set()
+        await both_there.wait()
+        return payload
+
+    host = await serve(join, fabric, wait_for_the_other)
+    answers = await asyncio.gather(*(fabric.ask("pi 4 #1?", Verb.INFER, p, timeout_s=10) for p in (b"a", b"b")))
+
+    assert answers == [b"a", b"b"]
+    await host.close()
+
+
+async def test_a_node_that_was_never_there_is_unreachable(network: tuple[Fabric, Join]) -> None:
+    fabric, _ = network
+
+    with pytest.raises(NodeUnreachableError, match="nobody"):
+        await fabric.ask("nobody", Verb.INFER, b"", timeout_s=10)
+
+
+async def test_an_ask_in_flight_ends_when_its_node_leaves(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+    asked = asyncio.Event()
+
+    async def never(payload: bytes) -> bytes:
+        asked.set()
+        await asyncio.Event().wait()
+        return payload
+
+    host = await serve(join, fabric, never)
+    ask = asyncio.create_task(fabric.ask("pi 4 #1?", Verb.INFER, b"", timeout_s=600))
+    await asked.wait()
+    await host.close()
+
+    with pytest.raises(NodeUnreachableError):
+        await asyncio.wait_for(ask, 10)
+
+
+async def test_a_node_that_does_not_answer_in_time_times_out(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+
+    async def too_slow(payload: bytes) -> bytes:
+        await asyncio.sleep(600)
+        return payload
+
+    host = await serve(join, fabric, too_slow)
+
+    with pytest.raises(NodeTimeoutError, match=r"0\.05 s"):
+        await fabric.ask("pi 4 #1?", Verb.INFER, b"", timeout_s=0.05)
+    await host.close()
+
+
+async def test_a_refusal_arrives_in_the_nodes_own_words(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+
+    async def refuse(payload: bytes) -> bytes:
+        raise ModelError("no such variant")
+
+    host = await serve(join, fabric, refuse)
+
+    with pytest.raises(NodeError, match="no such variant"):
+        await fabric.ask("pi 4 #1?", Verb.INFER, b"", timeout_s=10)
+    await host.close()
+
+
+async def test_closing_ends_the_asks_under_way(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+    asked = asyncio.Event()
+
+    async def never(payload: bytes) -> bytes:
+        asked.set()
+        await asyncio.Event().wait()
+        return payload
+
+    host = await serve(join, fabric, never)
+    ask = asyncio.create_task(fabric.ask("pi 4 #1?", Verb.INFER, b"", timeout_s=600))
+    await asked.wait()
+    await fabric.close()
+
+    with pytest.raises(NodeUnreachableError):
+        await asyncio.wait_for(ask, 10)
+    await host.close()
+
+
+async def test_every_watcher_hears_of_comings_and_goings_until_it_stops(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+    early: list[tuple[str, bool]] = []
+    stopped: list[tuple[str, bool]] = []
+    fabric.watch(lambda *change: early.append(change))
+    fabric.watch(lambda *change: stopped.append(change))()
+    host = await serve(join, fabric, double, node="pi")
+    await host.close()
+    await until_gone(fabric, "pi")
+
+    assert early == [("pi", True), ("pi", False)]
+    assert stopped == []
+
+
+async def until_gone(fabric: Fabric, node: str) -> None:
+    while True:
+        present: set[str] = set()
+        fabric.watch(lambda name, here, present=present: present.add(name) if here else None)()
+        if node not in present:
+            return
+        await asyncio.sleep(0.01)

@@ -1,0 +1,189 @@
+"""One processor at work, with a real model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+from equipoise.core.cluster import Profile
+from equipoise.core.family import Family
+from equipoise.engines.processors import LocalProcessor
+from equipoise.fabric.messages import TaskMessage, TaskReply
+from equipoise.families.preprocess import pack_array
+from equipoise.node.pacing import AsDescribed
+from equipoise.node.worker import TaskRefusedError, Worker, WorkerSettings
+
+CPU = LocalProcessor(name="cpu")
+
+
+def grey(item: int) -> bytes:
+    """An image of class `item % 4`."""
+    return pack_array(np.full((20, 30, 3), 32 + 64 * (item % 4), dtype=np.uint8))
+
+
+def task(
+    *items: int, number: int = 0, variant: str = "small", batch: int = 4, expire_in_s: float | None = None
+) -> TaskMessage:
+    return TaskMessage(
+        request="r",
+        task=number,
+        processor="cpu",
+        variant=variant,
+        batch=batch,
+        expire_in_s=expire_in_s,
+        items=items,
+        payloads=tuple(grey(item) for item in items),
+    )
+
+
+def send(worker: Worker, message: TaskMessage, arrived_s: float | None = None) -> Future[TaskReply]:
+    reply: Future[TaskReply] = Future()
+    worker.submit(message, time.monotonic() if arrived_s is None else arrived_s, reply.set_result)
+    return reply
+
+
+def far_slower_than_this_test() -> AsDescribed:
+    """So slow that no call is over before the test has said what it wants."""
+    return AsDescribed({"small": Profile(variant="small", latency_s={1: 1.0})})
+
+
+@pytest.fixture
+def worker(tiny_family: Family) -> Iterator[Worker]:
+    worker = Worker(tiny_family, CPU)
+    yield worker
+    worker.close()
+
+
+@pytest.mark.parametrize("items", [1, 3, 4, 5, 64])
+def test_every_item_is_answered_with_its_own_class_whatever_the_batches(worker: Worker, items: int) -> None:
+    reply = send(worker, task(*range(items))).result(10)
+
+    assert {answer.item: answer.classes[0] for answer in reply.answers} == {item: item % 4 for item in range(items)}
+    assert len(reply.answers) == items
+
+
+def test_queued_tasks_of_different_variants_and_batches_are_each_answered(worker: Worker) -> None:
+    sizes = [(1, "small"), (16, "large"), (3, "small"), (1, "large")]
+    replies = [
+        send(worker, task(*range(20), number=n, batch=batch, variant=variant))
+        for n, (batch, variant) in enumerate(sizes)
+    ]
+
+    assert [len(reply.result(10).answers) for reply in replies] == [20] * 4
+    assert [reply.result().task for reply in replies] == [0, 1, 2, 3]
+
+
+def test_an_undecodable_item_is_answered_with_the_reason_and_the_others_as_ever(worker: Worker) -> None:
+    message = task(0, 1, 2, 3, 4)
+    broken = TaskMessage(**{**_fields(message), "payloads": (b"junk", grey(1), b"", grey(3), grey(4))})
+    answers = {answer.item: answer for answer in send(worker, broken).result(10).answers}
+
+    assert "no image" in str(answers[0].error)
+    assert "empty" in str(answers[2].error)
+    assert [answers[item].classes[0] for item in (1, 3, 4)] == [1, 3, 0]
+
+
+def test_a_task_of_nothing_but_junk_is_answered(worker: Worker) -> None:
+    broken = TaskMessage(**{**_fields(task(0, 1)), "payloads": (b"junk", b"junk")})
+
+    assert [answer.error is None for answer in send(worker, broken).result(10).answers] == [False, False]
+
+
+def test_a_variant_is_loaded_once_and_the_first_task_pays_for_it(worker: Worker) -> None:
+    first, second = (send(worker, task(0, number=n)).result(10) for n in (0, 1))
+
+    assert first.load_s > 0
+    assert first.busy_s > first.load_s
+    assert second.load_s == 0
+
+
+def test_an_unknown_variant_is_refused_with_the_known_ones(worker: Worker) -> None:
+    with pytest.raises(TaskRefusedError, match="known: small, large"):
+        worker.submit(task(0, variant="huge"), 0.0, lambda _: None)
+
+
+def test_a_task_without_items_is_refused(worker: Worker) -> None:
+    with pytest.raises(TaskRefusedError, match="malformed"):
+        worker.submit(task(), 0.0, lambda _: None)
+
+
+def test_a_task_that_came_too_late_is_not_started(worker: Worker) -> None:
+    assert "too late" in str(send(worker, task(0, expire_in_s=1.0), arrived_s=-10.0).result(10).failure)
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_task_and_not_the_worker(tiny_family: Family, tmp_path) -> None:
+    import shutil
+
+    from equipoise.families.manifest import load_family
+
+    shutil.copytree(tiny_family.folder, tmp_path / "family")
+    family = load_family(tmp_path / "family")
+    (tmp_path / "family" / "tiny.onnx").write_bytes(b"not a model any more")
+    worker = Worker(family, CPU)
+
+    failures = [send(worker, task(0, number=n)).result(10).failure for n in (0, 1)]
+
+    assert all(failure is not None and "tiny.onnx" in failure for failure in failures)
+    worker.close()
+
+
+def test_a_full_queue_refuses_more(tiny_family: Family) -> None:
+    slow = far_slower_than_this_test()
+    worker = Worker(tiny_family, CPU, pace=slow, settings=WorkerSettings(queue_bytes=100))
+    reply = send(worker, task(0, batch=1))
+
+    with pytest.raises(TaskRefusedError, match="full"):
+        send(worker, task(1, batch=1))
+    assert reply.result(10).failure is None
+    worker.close()
+
+
+def test_an_abandoned_task_is_forgotten_and_the_next_one_done(tiny_family: Family) -> None:
+    worker = Worker(tiny_family, CPU, pace=far_slower_than_this_test())
+    started, waiting = (send(worker, task(*range(5), number=n, batch=1)) for n in range(2))
+    wanted = send(worker, task(0, number=2, batch=1))
+    worker.abandon("r", 0)
+    worker.abandon("r", 1)
+    worker.abandon("somebody else's", None)
+
+    assert started.result(10).failure == waiting.result(10).failure == "it was abandoned"
+    assert len(wanted.result(10).answers) == 1
+    worker.close()
+
+
+def test_closing_answers_what_waits_and_leaves_no_thread(tiny_family: Family) -> None:
+    before = set(threading.enumerate())
+    worker = Worker(tiny_family, CPU, pace=far_slower_than_this_test())
+    replies = [send(worker, task(*range(5), number=n, batch=1)) for n in range(3)]
+    worker.close()
+
+    assert [reply.result(0).failure for reply in replies] == ["it was abandoned"] * 3
+    assert set(threading.enumerate()) == before
+    with pytest.raises(TaskRefusedError, match="closing"):
+        send(worker, task(0))
+
+
+def test_preloaded_variants_cost_no_task_its_loading_when_loading_is_not_described(tiny_family: Family) -> None:
+    described = AsDescribed({"small": Profile(variant="small", latency_s={1: 0.001})})
+    worker = Worker(tiny_family, CPU, pace=described, preload=["small"])
+    worker.ready.result(10)
+
+    assert send(worker, task(0, batch=1)).result(10).failure is None
+    worker.close()
+
+
+def test_what_keeps_a_worker_from_being_ready_is_told(tiny_family: Family) -> None:
+    worker = Worker(tiny_family, CPU, preload=["huge"])
+
+    with pytest.raises(KeyError, match="huge"):
+        worker.ready.result(10)
+    worker.close()
+
+
+def _fields(message: TaskMessage) -> dict[str, object]:
+    return {name: getattr(message, name) for name in message.__struct_fields__}
