@@ -1,0 +1,1 @@
+"""The shell that drives planner and dispatcher with real time and real nodes."""

@@ -1,0 +1,293 @@
+"""The shell around the dispatcher: events in from clock, network and user, commands out to nodes and sink.
+
+It decides nothing. Every command's outcome, failure included, goes back to the dispatcher as an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from equipoise.core.cluster import Cluster
+from equipoise.core.plan import Plan
+from equipoise.dispatch.commands import (
+    AbandonTask,
+    AcceptAnswers,
+    AskForPlan,
+    Command,
+    Finish,
+    SendTask,
+    WakeAt,
+)
+from equipoise.dispatch.dispatcher import Dispatcher
+from equipoise.dispatch.events import (
+    Event,
+    Interrupted,
+    NodeLost,
+    NodeReturned,
+    PlanReady,
+    TaskDone,
+    TaskFailed,
+    Tick,
+)
+from equipoise.dispatch.progress import Progress
+from equipoise.errors import NodeError
+from equipoise.fabric.base import Fabric
+from equipoise.fabric.messages import Answer
+from equipoise.planning.fleet import Fleet
+from equipoise.planning.planner import plan as plan_with
+from equipoise.runtime.exchange import Exchange, ExchangeSettings
+from equipoise.runtime.inputs import Items
+from equipoise.runtime.outputs import Sink
+
+Planner = Callable[[AskForPlan], Plan]
+OnProgress = Callable[[Progress], None]
+OnStep = Callable[[Event | None, list[Command]], None]  # None is the start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorSettings:
+    """How often progress is reported, and how long nodes are waited for."""
+
+    progress_period_s: float = 0.1
+    exchange: ExchangeSettings = field(default_factory=ExchangeSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Who else wants to know; none of them alters the outcome."""
+
+    on_progress: OnProgress | None = None  # some ten times a second, and when it is over
+    on_step: OnStep | None = None  # every event with the commands that it led to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """How a request went."""
+
+    finish: Finish
+    progress: Progress  # the last one
+    elapsed_s: float  # from start to finish, planning and waiting included
+
+
+class CachingPlanner:
+    """The planner for a strategy by name; what it derives from a cluster is kept while that stays the same object."""
+
+    def __init__(self, strategy: str = "equipoise") -> None:
+        self._strategy = strategy
+        self._fleet: Fleet | None = None
+
+    def __call__(self, ask: AskForPlan) -> Plan:
+        """Plan the rest. Raises PlanningError."""
+        if self._fleet is None or self._fleet.cluster is not ask.cluster:
+            self._fleet = Fleet.of(ask.cluster)
+        # an exact answer that takes seconds is of no use while the work goes on
+        return plan_with(ask.request, self._fleet, ask.conditions, self._strategy, settle_s=0.0)
+
+
+async def run_request(
+    dispatcher: Dispatcher,
+    *,
+    cluster: Cluster,
+    fabric: Fabric,
+    items: Items,
+    sink: Sink,
+    planner: Planner,
+    first_plan: Plan | None = None,
+    interrupt: asyncio.Event | None = None,
+    hooks: Hooks | None = None,
+    settings: CoordinatorSettings | None = None,
+) -> Ran:
+    """Run one request to its end; once `interrupt` is set, keep what is answered and end early.
+
+    Raises whatever `sink` raises, and PlanningError; then, as when it is cancelled, the nodes are told to forget
+    the rest. Afterwards nothing of the request is left on the event loop.
+    """
+    settings = settings or CoordinatorSettings()
+    run = _Run(
+        dispatcher=dispatcher,
+        fabric=fabric,
+        exchange=Exchange(fabric, items, settings.exchange),
+        sink=sink,
+        planner=planner,
+        hooks=hooks or Hooks(),
+        progress_period_s=settings.progress_period_s,
+    )
+    try:
+        return await run.to_the_end({node.name for node in cluster.nodes}, first_plan, interrupt)
+    finally:
+        await run.clean_up()
+
+
+@contextmanager
+def interrupted_by(*signals: int) -> Iterator[asyncio.Event]:
+    """An event that the first of these signals sets; a second one does what it would do otherwise."""
+    loop = asyncio.get_running_loop()
+    interrupt = asyncio.Event()
+
+    def stop() -> None:
+        interrupt.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    for number in signals:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield interrupt
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+@dataclass(kw_only=True, eq=False)
+class _Run:
+    """One request under way. Lives on the event loop's thread; only disk, encoding and planning leave it."""
+
+    dispatcher: Dispatcher
+    fabric: Fabric
+    exchange: Exchange
+    sink: Sink
+    planner: Planner
+    hooks: Hooks
+    progress_period_s: float
+    events: asyncio.Queue[Event | BaseException] = field(default_factory=asyncio.Queue)
+    sent: dict[int, SendTask] = field(default_factory=dict)  # not yet answered
+    answers: dict[int, tuple[Answer, ...]] = field(default_factory=dict)  # of a TaskDone not yet handled
+    at_work: set[asyncio.Task[None]] = field(default_factory=set)
+    alarm: asyncio.TimerHandle | None = None
+
+    async def to_the_end(self, nodes: set[str], first_plan: Plan | None, interrupt: asyncio.Event | None) -> Ran:
+        stop_watching = self._watch(nodes)
+        try:
+            if interrupt is not None:
+                self._spawn(self._interrupt_when(interrupt))
+            self._spawn(self._report_progress())
+            started_s = _now_s()
+            self._perform(None, self.dispatcher.start(started_s, first_plan))
+            while self.dispatcher.finish is None:
+                self._step(await self.events.get())
+        finally:
+            stop_watching()
+        progress = self.dispatcher.progress(_now_s())
+        if self.hooks.on_progress is not None:
+            self.hooks.on_progress(progress)
+        return Ran(finish=self.dispatcher.finish, progress=progress, elapsed_s=_now_s() - started_s)
+
+    async def clean_up(self) -> None:
+        """Stop what still runs on this side, and have the nodes forget what they have not answered."""
+        if self.alarm is not None:
+            self.alarm.cancel()
+        for work in tuple(self.at_work):
+            work.cancel()
+        await asyncio.gather(*self.at_work, return_exceptions=True)
+        nodes = {command.pid.node for command in self.sent.values()}
+        await asyncio.gather(*(self.exchange.abandon(node, None) for node in sorted(nodes)))
+
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    def _step(self, event: Event | BaseException) -> None:
+        if isinstance(event, BaseException):
+            raise event
+        self._perform(event, self.dispatcher.handle(event))
+        if isinstance(event, TaskDone):
+            del self.answers[event.task]
+            del self.sent[event.task]
+        elif isinstance(event, TaskFailed):
+            del self.sent[event.task]
+
+    def _watch(self, nodes: set[str]) -> Callable[[], None]:
+        present: set[str] = set()
+        stop_watching = self.fabric.watch(lambda node, here: present.add(node) if here else None)
+        stop_watching()
+        for node in sorted(nodes - present):
+            self.events.put_nowait(NodeLost(now_s=_now_s(), node=node, reason="it was not there at the start"))
+        known = set(present)
+
+        def on_change(node: str, here: bool) -> None:
+            if node in known:  # `watch` first reports those that are there
+                known.remove(node)
+            elif here:
+                self.events.put_nowait(NodeReturned(now_s=_now_s(), node=node))
+            else:
+                self.events.put_nowait(NodeLost(now_s=_now_s(), node=node, reason="it left the network"))
+
+        return self.fabric.watch(on_change)
+
+    async def _interrupt_when(self, interrupt: asyncio.Event) -> None:
+        await interrupt.wait()
+        self.events.put_nowait(Interrupted(now_s=_now_s()))
+
+    async def _report_progress(self) -> None:
+        while self.hooks.on_progress is not None:
+            self.hooks.on_progress(self.dispatcher.progress(_now_s()))
+            await asyncio.sleep(self.progress_period_s)
+
+    # --- commands --------------------------------------------------------------------------------------------------
+
+    def _perform(self, event: Event | None, commands: list[Command]) -> None:
+        if self.hooks.on_step is not None:
+            self.hooks.on_step(event, commands)
+        for command in commands:
+            match command:
+                case SendTask():
+                    self.sent[command.task] = command
+                    self._spawn(self._send(command))
+                case AbandonTask():
+                    self._spawn(self.exchange.abandon(command.pid.node, command.task))
+                case AcceptAnswers():
+                    self._accept(command)
+                case AskForPlan():
+                    self._spawn(self._plan(command))
+                case WakeAt():
+                    self._wake_at(command.at_s)
+                case Finish():
+                    pass  # `dispatcher.finish` says so, too
+
+    def _accept(self, command: AcceptAnswers) -> None:
+        task = self.sent[command.task]
+        wanted = set(command.items)
+        for answer in self.answers[command.task]:
+            if answer.item in wanted:
+                self.sink.accept(answer, task.pid, task.variant)
+
+    def _wake_at(self, at_s: float) -> None:
+        if self.alarm is not None:
+            self.alarm.cancel()
+        loop = asyncio.get_running_loop()
+        self.alarm = loop.call_later(at_s - _now_s(), lambda: self.events.put_nowait(Tick(now_s=_now_s())))
+
+    async def _plan(self, ask: AskForPlan) -> None:
+        plan = await asyncio.to_thread(self.planner, ask)
+        self.events.put_nowait(PlanReady(now_s=_now_s(), plan=plan))
+
+    async def _send(self, command: SendTask) -> None:
+        try:
+            reply = await self.exchange.ask(command)
+        except NodeError as error:
+            self.events.put_nowait(TaskFailed(now_s=_now_s(), task=command.task, reason=str(error)))
+            return
+        if reply.failure is not None:
+            self.events.put_nowait(TaskFailed(now_s=_now_s(), task=command.task, reason=reply.failure))
+            return
+        self.answers[command.task] = reply.answers
+        bad_items = tuple(answer.item for answer in reply.answers if answer.error is not None)
+        self.events.put_nowait(
+            TaskDone(now_s=_now_s(), task=command.task, busy_s=reply.busy_s, load_s=reply.load_s, bad_items=bad_items)
+        )
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self.at_work.add(task)
+        task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self.at_work.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.events.put_nowait(error)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,92 @@
+"""A task's way to its node and back: payloads read and encoded, the reply decoded and checked."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+
+import msgspec
+
+from equipoise.core.cluster import ProcessorId
+from equipoise.dispatch.commands import SendTask
+from equipoise.errors import InputError, NodeError
+from equipoise.fabric.base import Fabric, Verb
+from equipoise.fabric.messages import AbandonMessage, Answer, TaskMessage, TaskReply
+from equipoise.runtime.inputs import Items
+
+_encode = msgspec.msgpack.encode
+_decode_reply = msgspec.msgpack.Decoder(TaskReply).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeSettings:
+    """How long to wait. The dispatcher notices late answers; `ask_timeout_s` only ends what hangs for good."""
+
+    ask_timeout_s: float = 600.0
+    abandon_timeout_s: float = 1.0
+
+
+class Exchange:
+    """Asks nodes on behalf of one request. Reading and encoding happen off the event loop."""
+
+    def __init__(self, fabric: Fabric, items: Items, settings: ExchangeSettings) -> None:
+        self._fabric = fabric
+        self._items = items
+        self._settings = settings
+        self._request = uuid.uuid4().hex
+        self._turns: dict[ProcessorId, asyncio.Lock] = {}
+
+    async def ask(self, command: SendTask) -> TaskReply:
+        """The node's reply, with an answer for every item unless it is a failure. Raises NodeError.
+
+        Items that cannot be read are answered with the reason, and go to no node.
+        """
+        async with self._turns.setdefault(command.pid, asyncio.Lock()):  # tasks leave in the order of the commands
+            payload, unreadable = await asyncio.to_thread(_encode_task, self._request, command, self._items)
+        if len(unreadable) == len(command.items):
+            return TaskReply(request=self._request, task=command.task, answers=unreadable)
+        node, timeout_s = command.pid.node, self._settings.ask_timeout_s
+        reply = _decoded(await self._fabric.ask(node, Verb.INFER, payload, timeout_s=timeout_s), node)
+        if reply.failure is not None:
+            return reply
+        reply = msgspec.structs.replace(reply, answers=reply.answers + unreadable)
+        if sorted(answer.item for answer in reply.answers) != sorted(command.items):
+            raise NodeError(f"it answered other items than those of task {command.task}", node=node)
+        return reply
+
+    async def abandon(self, node: str, task: int | None) -> None:
+        """Have the node forget one task, or all of this request."""
+        payload = _encode(AbandonMessage(request=self._request, task=task))
+        with suppress(NodeError):  # then it has nothing to forget, or will hear so when it is asked again
+            await self._fabric.ask(node, Verb.ABANDON, payload, timeout_s=self._settings.abandon_timeout_s)
+
+
+def _encode_task(request: str, command: SendTask, items: Items) -> tuple[bytes, tuple[Answer, ...]]:
+    """The task as it travels, and the answers to the items that cannot even be read here."""
+    payloads: dict[int, bytes] = {}
+    unreadable: list[Answer] = []
+    for item in command.items:
+        try:
+            payloads[item] = items.payload(item)
+        except InputError as error:  # noqa: PERF203 - one bad item must not spoil the others
+            unreadable.append(Answer(item=item, error=str(error)))
+    message = TaskMessage(
+        request=request,
+        task=command.task,
+        processor=command.pid.processor,
+        variant=command.variant,
+        batch=command.batch,
+        expire_in_s=command.expire_in_s,
+        items=tuple(payloads),
+        payloads=tuple(payloads.values()),
+    )
+    return _encode(message), tuple(unreadable)
+
+
+def _decoded(payload: bytes, node: str) -> TaskReply:
+    try:
+        return _decode_reply(payload)
+    except msgspec.DecodeError as error:
+        raise NodeError(f"its reply cannot be understood: {error}", node=node) from error

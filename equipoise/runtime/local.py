@@ -1,0 +1,58 @@
+"""This machine's own processors as a cluster of one node, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+
+from equipoise.core.cluster import Cluster, Node
+from equipoise.core.family import Family
+from equipoise.engines.processors import LocalProcessor
+from equipoise.errors import ConfigError
+from equipoise.fabric.inprocess import InProcessFabric
+from equipoise.node.agent import NodeAgent
+from equipoise.node.worker import Worker, WorkerSettings
+
+_MOST_PREPARE_THREADS = 4  # decoding keeps up with inference long before that
+
+
+class LocalCluster:
+    """A context in which the one node of `cluster` can be asked on `fabric`; no thread is left after it.
+
+    `processors` are this machine's, of the names that the node's processors have.
+    Raises ConfigError if the description has another node, or names a processor that is not here.
+    """
+
+    def __init__(self, family: Family, cluster: Cluster, processors: Iterable[LocalProcessor]) -> None:
+        self.cluster = cluster
+        self.fabric = InProcessFabric()
+        self._family = family
+        self._node = _only_node(cluster)
+        self._here = {processor.name: processor for processor in processors}
+        missing = [processor.name for processor in self._node.processors if processor.name not in self._here]
+        if missing:
+            raise ConfigError(f"this machine has no processor {missing[0]!r}, only {', '.join(self._here)}")
+
+    async def __aenter__(self) -> LocalCluster:
+        workers = {name: self._worker(name) for name in (processor.name for processor in self._node.processors)}
+        self._agent = NodeAgent(self.fabric.host(), self._node, self._family, workers)
+        await self._agent.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.fabric.close()
+        await self._agent.close()
+
+    def _worker(self, name: str) -> Worker:
+        processor = self._here[name]
+        threads = max(1, min(processor.threads, _MOST_PREPARE_THREADS))
+        return Worker(self._family, processor, settings=WorkerSettings(prepare_threads=threads))
+
+
+def _only_node(cluster: Cluster) -> Node:
+    if len(cluster.nodes) != 1:
+        names = ", ".join(node.name for node in cluster.nodes)
+        raise ConfigError(f"this machine is one node, but the cluster has {len(cluster.nodes)}: {names}")
+    return cluster.nodes[0]

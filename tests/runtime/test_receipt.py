@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from equipoise.core.cluster import ProcessorId
+from equipoise.core.plan import Plan, Share
+from equipoise.core.receipt import AccuracyResult, MeasuredAccuracy, Receipt, judge
+from equipoise.core.request import Prefer, Request, Requirement
+from equipoise.dispatch.commands import Finish, Outcome
+from equipoise.dispatch.progress import Progress, ShareDone
+from equipoise.errors import OutputError
+from equipoise.fabric.messages import Answer
+from equipoise.runtime.outputs import Scorecard
+from equipoise.runtime.receipt import make_receipt, write_receipt
+
+PI, NANO = ProcessorId("pi4", "cpu"), ProcessorId("nano", "gpu")
+REQUEST = Request(items=4, requirement=Requirement(deadline_s=2.0, min_accuracy=0.7))
+
+
+def plan_of(*shares: Share) -> Plan:
+    return Plan(
+        feasible=True,
+        strategy="equipoise",
+        prefer=Prefer.ACCURACY,
+        items=sum(share.items for share in shares),
+        latency_s=1.5,
+        accuracy=0.75,
+        energy_j=None,
+        bound=0.75,
+        gap=0.0,
+        solve_s=0.0001,
+        shares=shares,
+    )
+
+
+def share_of(pid: ProcessorId, items: int) -> Share:
+    return Share(node=pid.node, processor=pid.processor, variant="v", batch=1, items=items, finish_s=1.5)
+
+
+def progress_of(*, bad: int = 0, accuracy: float = 0.75, last_answer_s: float | None = 1.6) -> Progress:
+    return Progress(
+        items=4,
+        answered=4,
+        bad=bad,
+        in_flight=0,
+        elapsed_s=1.7,
+        deadline_s=2.0,
+        accuracy=accuracy,
+        replanned=2,
+        resent=1,
+        duplicated=0,
+        dropped=0,
+        first_sent_s=0.1,
+        last_answer_s=last_answer_s,
+        processors=(),
+        shares=(
+            ShareDone(pid=NANO, variant="v", items=4, busy_s=1.2, load_s=0.1, first_sent_s=0.1, last_answer_s=1.6),
+        ),
+    )
+
+
+def receipt_of(scorecard: Scorecard, *, unanswered: tuple[int, ...] = (), **progress: float) -> Receipt:
+    return make_receipt(
+        request=REQUEST,
+        family="digits",
+        plan=plan_of(share_of(PI, 3), share_of(NANO, 1)),
+        progress=progress_of(**progress),
+        finish=Finish(outcome=Outcome.ANSWERED, unanswered=unanswered, reason="the deadline passed"),
+        scorecard=scorecard,
+        name_of="abcd".__getitem__,
+        emulated=True,
+        seed=7,
+    )
+
+
+def scored(*classes: int, truth: dict[int, int] | None = None) -> Scorecard:
+    scorecard = Scorecard(truth or {})
+    for item, index in enumerate(classes):
+        scorecard.accept(Answer(item=item, classes=(index,), scores=(1.0,)), PI, "v")
+    return scorecard
+
+
+def test_a_receipt_sets_what_ran_beside_what_was_planned():
+    receipt = receipt_of(scored(1, 2, 3, 4))
+
+    assert [(s.node, s.planned_items, s.items) for s in receipt.shares] == [("pi4", 3, 0), ("nano", 1, 4)]
+    assert (receipt.latency_s, receipt.throughput_per_s) == (1.5, pytest.approx(4 / 1.5))
+    assert receipt.met.both
+
+
+def test_bad_items_are_named_with_their_reason_and_break_nothing():
+    scorecard = scored(1, 2, 3)
+    scorecard.accept(Answer(item=3, error="truncated image"), PI, "v")
+
+    receipt = receipt_of(scorecard, bad=1)
+
+    assert [(fault.item, fault.reason) for fault in receipt.bad] == [("d", "truncated image")]
+    assert receipt.met.both
+
+
+def test_items_given_up_are_named_and_break_the_performance_promise():
+    receipt = receipt_of(scored(1, 2, 3), unanswered=(3,))
+
+    assert [(fault.item, fault.reason) for fault in receipt.unanswered] == [("d", "the deadline passed")]
+    assert not receipt.met.performance
+
+
+def test_labels_give_a_measured_accuracy_with_its_interval():
+    receipt = receipt_of(scored(1, 2, 3, 9, truth={0: 1, 1: 2, 2: 3, 3: 4}))
+
+    measured = receipt.accuracy.measured
+    assert measured is not None
+    assert (measured.value, measured.items) == (0.75, 4)
+    assert measured.low < 0.75 < measured.high
+
+
+def measured_accuracy(value: float, high: float) -> MeasuredAccuracy:
+    return MeasuredAccuracy(value=value, low=0.0, high=high, items=100)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "kept"),
+    [
+        (AccuracyResult(expected=0.7), True),
+        (AccuracyResult(expected=0.69), False),
+        (AccuracyResult(expected=0.7, measured=measured_accuracy(0.65, high=0.72)), True),
+        (AccuracyResult(expected=0.7, measured=measured_accuracy(0.6, high=0.69)), False),
+        (AccuracyResult(expected=0.69, measured=measured_accuracy(0.8, high=0.9)), False),
+    ],
+)
+def test_the_floor_is_kept_by_expectation_unless_labels_refute_it(accuracy: AccuracyResult, kept: bool):
+    met = judge(REQUEST, answered=4, unanswered=0, latency_s=1.0, accuracy=accuracy)
+
+    assert met.accuracy is kept
+
+
+@pytest.mark.parametrize(
+    ("answered", "latency_s", "kept"), [(4, 2.0, True), (4, 2.001, False), (0, None, False), (0, 1.0, False)]
+)
+def test_performance_is_kept_when_every_answer_is_in_by_the_deadline(answered: int, latency_s: float, kept: bool):
+    met = judge(REQUEST, answered=answered, unanswered=0, latency_s=latency_s, accuracy=AccuracyResult(expected=0.8))
+
+    assert met.performance is kept
+
+
+def test_a_rate_is_kept_when_all_items_took_no_longer_than_the_rate_allows():
+    request = Request(items=100, requirement=Requirement(throughput_per_s=50))
+    accuracy = AccuracyResult(expected=0.8)
+
+    assert judge(request, answered=100, unanswered=0, latency_s=2.0, accuracy=accuracy).performance
+    assert not judge(request, answered=100, unanswered=0, latency_s=2.1, accuracy=accuracy).performance
+
+
+def test_a_receipt_is_read_back_from_its_file_as_it_was(tmp_path: Path):
+    receipt = receipt_of(scored(1, 2, 3, 4, truth={0: 1}))
+
+    write_receipt(tmp_path / "receipt.json", receipt)
+
+    text = (tmp_path / "receipt.json").read_bytes()
+    assert msgspec.json.decode(text, type=Receipt) == receipt
+    assert json.loads(text)["plan"]["throughput_per_s"] == receipt.plan.throughput_per_s
+    assert [path.name for path in tmp_path.iterdir()] == ["receipt.json"]
+
+
+def test_a_receipt_that_cannot_be_written_is_an_error_with_the_cause(tmp_path: Path):
+    with pytest.raises(OutputError, match="the receipt cannot be written: No space left"):
+        write_receipt(Path("/dev/full"), receipt_of(scored(1)))
