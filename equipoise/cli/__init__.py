@@ -1,0 +1,98 @@
+"""The command line: `equipoise COMMAND ...`, exit codes, and errors as one line instead of a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple, NoReturn
+
+import typer
+
+import equipoise
+from equipoise.errors import EquipoiseError
+
+INTERRUPTED = 130  # what shells say of a program that ended with Ctrl-C
+
+
+class _Command(NamedTuple):
+    module: str
+    function: str  # or the name of a Typer with commands of its own
+
+
+_COMMANDS = {
+    "run": _Command("equipoise.cli.run", "run"),
+    "demo": _Command("equipoise.cli.demo", "demo"),
+    "plan": _Command("equipoise.cli.plan", "plan"),
+    "frontier": _Command("equipoise.cli.frontier", "frontier"),
+    "profile": _Command("equipoise.cli.profile", "profile"),
+    "evaluate": _Command("equipoise.cli.evaluate", "evaluate"),
+    "family": _Command("equipoise.cli.family_build", "family_app"),  # which adds `build` to what family.py has
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit code; the entry point of the `equipoise` script."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        command = typer.main.get_command(_app(arguments))
+        command.main(args=list(arguments), prog_name="equipoise")
+    except EquipoiseError as e:
+        _leave(str(e), e.exit_code)
+    except KeyboardInterrupt:
+        _leave("interrupted", INTERRUPTED)
+    except Exception as e:
+        if os.environ.get("EQUIPOISE_DEBUG"):
+            raise
+        what = f"{type(e).__name__}: {e}" if str(e) else type(e).__name__
+        _leave(f"this is a bug in Equipoise ({what}); run again with EQUIPOISE_DEBUG=1 for the traceback to report", 1)
+    raise AssertionError("a command leaves through SystemExit")
+
+
+def _leave(message: str, exit_code: int) -> NoReturn:
+    print(f"equipoise: error: {message}", file=sys.stderr)
+    sys.exit(exit_code)
+
+
+def _app(arguments: Sequence[str]) -> typer.Typer:
+    """The application with the command that is asked for, or with all of them where none can be told.
+
+    Each command's module is imported only when it is needed, so that none has to pay for the others.
+    """
+    app = typer.Typer(
+        name="equipoise",
+        help=equipoise.__doc__,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback()(_options)
+    asked_for = next((word for word in arguments if not word.startswith("-")), None)
+    for name in [asked_for] if asked_for in _COMMANDS else _COMMANDS:
+        command = _COMMANDS[name]
+        _register(app, name, getattr(import_module(command.module), command.function))
+    return app
+
+
+def _register(app: typer.Typer, name: str, command: typer.Typer | Callable[..., Any]) -> None:
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"equipoise {equipoise.__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Inference on unequal edge boards that keeps two promises at once: fast enough and accurate enough."""

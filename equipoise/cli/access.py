@@ -1,0 +1,147 @@
+"""The cluster that a request runs on: this machine alone, or described boards that this machine plays."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+
+from equipoise.cli.clusters import load_cluster
+from equipoise.cli.profile import profiling_progress
+from equipoise.core.cluster import Cluster
+from equipoise.core.family import Family, InputSpec
+from equipoise.core.plan import Plan
+from equipoise.engines.processors import LocalProcessor, local_processors
+from equipoise.errors import InputError
+from equipoise.fabric.base import Fabric
+from equipoise.families.preprocess import prepare
+from equipoise.profiling.local import LocalProfiles, known_here, local_cluster, profile_here
+from equipoise.profiling.measure import Effort, prepare_time_s
+from equipoise.profiling.store import ProfileStore, default_data_folder
+from equipoise.runtime.emulation import EmulatedCluster
+from equipoise.runtime.inputs import Items
+from equipoise.runtime.local import LocalCluster
+from equipoise.runtime.reach import OutOfReach, check_reach, without
+
+_SAMPLES = 4  # items on which it is measured whether this machine can play the boards
+_NAMED_PAIRS = 3
+_GLANCE = Effort(batch_s=0.1, fewest_calls=3)
+
+
+class Reached(Protocol):
+    """A cluster that is there: what may be planned on from now on, and how to ask its nodes."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """Its description."""
+
+    @property
+    def fabric(self) -> Fabric:
+        """The network that its nodes are on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What to plan on, and how to reach it once there is a plan for these items."""
+
+    cluster: Cluster
+    title: str
+    emulated: bool
+    open: Callable[[Plan, Items], AbstractAsyncContextManager[Reached]]
+
+
+def emulated_boards(family: Family, cluster: Cluster, *, title: str, notes: Console) -> Access:
+    """Described boards, each played by a process that really infers and is paced to the described speed.
+
+    Raises ConfigError if the family lacks a variant of the description. `open` raises EmulationError if this
+    machine is too slow for the plan; what else it is too slow for is noted, and left alone when the rest is
+    planned anew.
+    """
+    described = EmulatedCluster(family, cluster)
+
+    @asynccontextmanager
+    async def play(plan: Plan, items: Items) -> AsyncIterator[Reached]:
+        unreachable = check_reach(cluster, family, plan, _samples(items))
+        boards = described
+        if unreachable:
+            notes.print(_too_fast(unreachable))
+            boards = EmulatedCluster(family, without(cluster, unreachable))
+        async with boards:
+            yield boards
+
+    return Access(cluster=cluster, title=title, emulated=True, open=play)
+
+
+def boards_of(family: Family, description: Path, notes: Console) -> Access:
+    """The boards of a cluster description file. Raises ConfigError if it is wrong."""
+    cluster = load_cluster(description)
+    title = f"Plan for {len(cluster.nodes)} emulated nodes ({description.name})"
+    return emulated_boards(family, cluster, title=title, notes=notes)
+
+
+def _samples(items: Items) -> list[bytes]:
+    samples = []
+    for index in range(0, len(items), max(1, len(items) // _SAMPLES)):
+        with suppress(InputError):
+            samples.append(items.payload(index))
+    return samples[:_SAMPLES]
+
+
+def _too_fast(pairs: tuple[OutOfReach, ...]) -> str:
+    named = "; ".join(map(str, pairs[:_NAMED_PAIRS]))
+    more = f"; and {len(pairs) - _NAMED_PAIRS} more" if len(pairs) > _NAMED_PAIRS else ""
+    return f"Not used, because this machine cannot play it: {named}{more}."
+
+
+def this_machine(family: Family, items: Items, *, notes: Console) -> Access:
+    """This machine's own processors; what has not been measured on them yet is measured now.
+
+    Raises ConfigError if no variant has a measured accuracy, ModelError if none runs here.
+    """
+    family.described_variants()  # refuses, before minutes of measuring, a family that cannot be planned with
+    processors = local_processors()
+    profiles = _profiles_here(family, processors, notes)
+    for (processor, variant), reason in profiles.failures.items():
+        notes.print(f"Not used: {variant} on {processor}: {reason}.", markup=False)
+    cluster = local_cluster(family, processors, profiles, _prepare_s(family, _samples(items)))
+
+    @asynccontextmanager
+    async def here(_plan: Plan, _items: Items) -> AsyncIterator[Reached]:
+        async with LocalCluster(family, cluster, processors) as node:
+            yield node
+
+    return Access(cluster=cluster, title="Plan for this machine", emulated=False, open=here)
+
+
+def _profiles_here(family: Family, processors: Sequence[LocalProcessor], notes: Console) -> LocalProfiles:
+    store = ProfileStore(default_data_folder(os.environ))
+    missing = len(processors) * len(family.models) - len(known_here(family, processors, store))
+    if missing == 0:
+        return profile_here(family, processors, store)
+    notes.print(f"Measuring {missing} pairs of processor and variant, this once ...")
+    with profiling_progress(len(processors) * len(family.models)) as on_pair:
+        return profile_here(family, processors, store, on_pair=on_pair)
+
+
+def _prepare_s(family: Family, samples: Sequence[bytes]) -> dict[str, float]:
+    """Seconds to prepare one of these very items for each variant; variants for which none can be are left out."""
+    found = {}
+    for model in family.models:
+        readable = [payload for payload in samples if _is_readable(payload, model.input)]
+        if readable:
+            found[model.name] = prepare_time_s(readable, model.input, clock=time.perf_counter, effort=_GLANCE)
+    return found
+
+
+def _is_readable(payload: bytes, spec: InputSpec) -> bool:
+    try:
+        prepare(payload, spec)
+    except InputError:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""Options that several commands share, and the requirement that they add up to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from equipoise.core.request import Prefer, Requirement, WhenLate
+from equipoise.errors import UsageError
+from equipoise.families.demo import demo_folder
+
+DeadlineOption = Annotated[
+    float | None, typer.Option("--deadline-s", metavar="SECONDS", help="All answers within this many seconds.")
+]
+ThroughputOption = Annotated[
+    float | None, typer.Option("--throughput-per-s", metavar="RATE", help="At least this many items per second.")
+]
+MinAccuracyOption = Annotated[
+    float, typer.Option("--min-accuracy", metavar="FRACTION", help="Accuracy floor, from 0 to 1.")
+]
+PreferOption = Annotated[
+    Prefer | None,
+    typer.Option(help="What to make of slack. Default: accuracy; latency if no time is asked for."),
+]
+WhenLateOption = Annotated[WhenLate, typer.Option(help="What to give up when both promises can no longer be kept.")]
+StrategyOption = Annotated[str, typer.Option(help="How to plan: ours or one of the literature's, by name.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+_BUILT_IN_FAMILY = "demo"
+FAMILY_HELP = f"Folder with family.toml, or '{_BUILT_IN_FAMILY}' for the built-in one."
+
+_OPTION_OF_FIELD = {
+    "deadline_s": "--deadline-s",
+    "throughput_per_s": "--throughput-per-s",
+    "min_accuracy": "--min-accuracy",
+}
+
+
+def requirement_of(
+    *,
+    deadline_s: float | None,
+    throughput_per_s: float | None,
+    min_accuracy: float,
+    prefer: Prefer | None,
+    when_late: WhenLate = WhenLate.KEEP_FLOOR,
+) -> Requirement:
+    """The requirement that the options ask for. Raises UsageError, which names the option and its value."""
+    time_unbounded = deadline_s is None and throughput_per_s is None
+    if prefer is None:
+        prefer = Prefer.LATENCY if time_unbounded else Prefer.ACCURACY
+    elif prefer is Prefer.ACCURACY and time_unbounded:
+        raise UsageError("--prefer accuracy needs --deadline-s or --throughput-per-s: without them there is no slack")
+    try:
+        return Requirement(
+            deadline_s=deadline_s,
+            throughput_per_s=throughput_per_s,
+            min_accuracy=min_accuracy,
+            prefer=prefer,
+            when_late=when_late,
+        )
+    except ValueError as e:
+        field, _, problem = str(e).partition(" ")
+        raise UsageError(f"{_OPTION_OF_FIELD.get(field, field)} {problem}") from e
+
+
+def family_folder(name: str) -> Path:
+    """The folder that a family is named by on the command line; `./demo` is a folder called demo."""
+    return demo_folder() if name == _BUILT_IN_FAMILY else Path(name)

@@ -1,0 +1,77 @@
+"""`equipoise plan`: who would run what, and whether both promises can be kept. Nothing is run."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from equipoise.cli.clusters import load_cluster
+from equipoise.cli.options import (
+    DeadlineOption,
+    JsonOption,
+    MinAccuracyOption,
+    PreferOption,
+    StrategyOption,
+    ThroughputOption,
+    requirement_of,
+)
+from equipoise.cli.render import console_for, infeasible_summary, plan_summary, plan_table, promise
+from equipoise.cli.report import DECLINED
+from equipoise.core.plan import Plan
+from equipoise.core.request import Request
+from equipoise.errors import UsageError
+from equipoise.planning.planner import plan as plan_with
+from equipoise.runtime.receipt import plan_json
+
+ClusterArgument = Annotated[Path, typer.Argument(metavar="CLUSTER.json", help="Cluster description.")]
+ItemsOption = Annotated[int, typer.Option("--items", metavar="N", help="How many items the request has.")]
+
+
+def plan(
+    cluster: ClusterArgument,
+    *,
+    items: ItemsOption,
+    deadline_s: DeadlineOption = None,
+    throughput_per_s: ThroughputOption = None,
+    min_accuracy: MinAccuracyOption = 0.0,
+    prefer: PreferOption = None,
+    strategy: StrategyOption = "equipoise",
+    as_json: JsonOption = False,
+) -> None:
+    """Plan a request for a described cluster: who runs how many items with which variant.
+
+    Exit codes: 0 both promises can be kept, 3 they cannot, 2 usage, 1 any other error.
+    """
+    requirement = requirement_of(
+        deadline_s=deadline_s, throughput_per_s=throughput_per_s, min_accuracy=min_accuracy, prefer=prefer
+    )
+    check_items(items)
+    request = Request(items=items, requirement=requirement)
+    found = plan_with(request, load_cluster(cluster), strategy=strategy, clock=time.perf_counter)
+    if as_json:
+        print(json.dumps(plan_json(found), indent=2))
+    else:
+        _print(request, found)
+    raise typer.Exit(0 if found.feasible else DECLINED)
+
+
+def check_items(items: int) -> None:
+    """Raise UsageError unless there is at least one item."""
+    if items < 1:
+        raise UsageError(f"--items must be at least 1, not {items}")
+
+
+def _print(request: Request, found: Plan) -> None:
+    console = console_for()
+    if found.feasible:
+        console.print(f"Promised: {promise(request.requirement)}.")
+        console.print(plan_table(found, title=f"Plan ({found.strategy})"))
+        console.print(plan_summary(found))
+        return
+    for line in infeasible_summary(request, found.closest, found.needs):
+        console.print(line)
+    console.print(plan_table(found, title=f"Least violation of both ({found.strategy})"))

@@ -1,0 +1,87 @@
+"""What `run` tells about a request: its plan before, its receipt after; for people or as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Protocol
+
+from rich.console import Console
+
+from equipoise.cli.render import (
+    events_text,
+    faults_text,
+    infeasible_summary,
+    plan_summary,
+    plan_table,
+    promise,
+    promises_table,
+    ran_table,
+)
+from equipoise.core.plan import Plan
+from equipoise.core.receipt import Receipt
+from equipoise.core.request import Request
+from equipoise.runtime.receipt import plan_json, receipt_json
+
+KEPT, DECLINED, BROKEN = 0, 3, 4  # exit codes
+
+
+class Report(Protocol):
+    """Told what happens to a request, in this order; `infeasible` only if it is."""
+
+    def infeasible(self, request: Request, plan: Plan, *, declined: bool) -> None:
+        """Both promises cannot be kept; `declined` unless the closest plan is run all the same."""
+
+    def plan(self, request: Request, plan: Plan, *, title: str) -> None:
+        """This is going to be run."""
+
+    def receipt(self, receipt: Receipt) -> None:
+        """This came of it."""
+
+
+class TextReport:
+    """Tables on a console."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def infeasible(self, request: Request, plan: Plan, *, declined: bool) -> None:
+        """Say why, and what could be had."""
+        for line in infeasible_summary(request, plan.closest, plan.needs):
+            self._console.print(line)
+        if declined:
+            self._console.print("Nothing was run; --best-effort runs the closest plan.")
+
+    def plan(self, request: Request, plan: Plan, *, title: str) -> None:
+        """The promise, who runs what, and what to expect."""
+        self._console.print(f"Promise: {promise(request.requirement)}.\n")
+        self._console.print(plan_table(plan, title=title))
+        self._console.print(f"Expected: {plan_summary(plan)}.\n")
+
+    def receipt(self, receipt: Receipt) -> None:
+        """Promised against measured, what each processor did, and the items without a class."""
+        self._console.print(promises_table(receipt))
+        self._console.print(ran_table(receipt))
+        self._console.print(f"{events_text(receipt)}.")
+        for line in (*faults_text("unreadable items", receipt.bad), *faults_text("without answer", receipt.unanswered)):
+            self._console.print(line, markup=False)
+
+
+class JsonReport:
+    """One JSON document on stdout: the receipt, or the plan that shows why nothing was run."""
+
+    def infeasible(self, request: Request, plan: Plan, *, declined: bool) -> None:
+        """The plan, if there will be no receipt."""
+        if declined:
+            print(json.dumps(plan_json(plan), indent=2))
+
+    def plan(self, request: Request, plan: Plan, *, title: str) -> None:
+        """Nothing: the receipt has the plan in it."""
+
+    def receipt(self, receipt: Receipt) -> None:
+        """The receipt."""
+        print(json.dumps(receipt_json(receipt), indent=2))
+
+
+def exit_code(receipt: Receipt) -> int:
+    """What the command leaves with after this receipt."""
+    return KEPT if receipt.met.both else BROKEN

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from equipoise.cli import main
+from equipoise.cli.profile import chosen_processors, parse_split
+from equipoise.core.family import Family
+from equipoise.engines.processors import usable_cpus
+from equipoise.errors import UsageError
+from equipoise.profiling import local
+from equipoise.profiling.measure import Effort, Measurement
+from equipoise.profiling.statistics import summarise
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    return int(left.value.code or 0)
+
+
+@pytest.fixture(autouse=True)
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EQUIPOISE_DATA_DIR", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Variants in the order in which they were measured; the figures are made up."""
+    variants: list[str] = []
+
+    def made_up(_family: Family, variant: str, _processor: object, _effort: Effort) -> Measurement:
+        variants.append(variant)
+        return Measurement(
+            runtime="made up",
+            calls={1: summarise([0.004, 0.004]), 2: summarise([0.005, 0.005])},
+            looped=variant == "large",
+            load_s=0.1,
+            memory_bytes=7_000_000,
+            prepare_s=0.0003,
+        )
+
+    monkeypatch.setattr(local, "measure_apart", made_up)
+    return variants
+
+
+def test_every_variant_is_measured_for_real_and_kept(
+    tiny_family: Family, data_folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("profile", tiny_family.folder, "--processors", "cpu", "--json") == 0
+
+    printed = json.loads(capsys.readouterr().out)
+    assert [(found["processor"], found["variant"]) for found in printed["profiles"]] == [
+        ("cpu", "small"),
+        ("cpu", "large"),
+    ]
+    assert all(found["calls"]["1"]["median_s"] > 0 for found in printed["profiles"])
+    assert all("onnxruntime" in found["runtime"] for found in printed["profiles"])
+    assert len(list((data_folder / "profiles").iterdir())) == 2
+
+
+def test_what_was_measured_before_is_measured_again_only_when_asked(tiny_family: Family, measured: list[str]):
+    run("profile", tiny_family.folder)
+    run("profile", tiny_family.folder)
+    assert measured == ["small", "large"]
+
+    run("profile", tiny_family.folder, "--again")
+    assert measured == ["small", "large"] * 2
+
+
+def test_the_table_has_a_row_per_batch_size_and_marks_the_best(
+    tiny_family: Family, measured: list[str], capsys: pytest.CaptureFixture[str]
+):
+    assert run("profile", tiny_family.folder) == 0
+
+    printed = capsys.readouterr()
+    rows = [" ".join(line.split()) for line in printed.out.splitlines()]
+    assert "cpu small 1 4 ms ± 0 us 4 ms 250/s 100 ms 7 MB 300 us" in rows
+    assert "* 2 5 ms ± 0 us 5 ms 400/s" in rows
+    assert "loop: the model file takes one batch size only" in printed.out
+    assert printed.err == ""  # no progress bar where there is no terminal
+
+
+def test_a_split_cpu_is_several_processors(
+    tiny_family: Family, measured: list[str], capsys: pytest.CaptureFixture[str]
+):
+    cpu = usable_cpus()[0]
+
+    assert run("profile", tiny_family.folder, "--split-cpu", cpu, "--processors", "cpu0", "--json") == 0
+
+    assert {found["processor"] for found in json.loads(capsys.readouterr().out)["profiles"]} == {"cpu0"}
+
+
+def test_a_processor_that_is_not_here_is_refused_with_those_that_are(
+    tiny_family: Family, capsys: pytest.CaptureFixture[str]
+):
+    assert run("profile", tiny_family.folder, "--processors", "cpu,npu") == 2
+
+    assert "no processor 'npu'; it has: cpu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "groups"),
+    [("0-1,2-3", [[0, 1], [2, 3]]), ("0,1-3/5", [[0], [1, 2, 3, 5]]), ("4", [[4]]), (None, None)],
+)
+def test_a_split_is_read_as_groups_of_cpus(text: str | None, groups: list[list[int]] | None):
+    assert parse_split(text) == groups
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-1", "0,,1", "-1", "0-"])
+def test_a_split_that_cannot_be_read_is_refused(text: str):
+    with pytest.raises(UsageError, match="--split-cpu"):
+        parse_split(text)
+
+
+def test_processors_come_in_the_order_asked_for_and_once_each():
+    assert [processor.name for processor in chosen_processors("cpu, cpu", None)] == ["cpu"]
+
+
+def test_a_data_folder_that_cannot_be_written_is_one_line_with_a_remedy(
+    tiny_family: Family, measured: list[str], data_folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    data_folder.write_text("a file where the folder should be")
+
+    assert run("profile", tiny_family.folder) == 1
+
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "EQUIPOISE_DATA_DIR" in error
