@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.errors import InputError
-from equipoise.families.preprocess import pack_array
+from equipoise.families.preprocess import ONE_NPY_HEADER, pack_array
 
 _ROW = re.compile(r"(?P<path>.*\.npy)#(?P<row>\d+)", re.IGNORECASE | re.DOTALL)
 
@@ -45,7 +45,8 @@ def read_item(name: str) -> bytes:
 def open_rows(path: Path) -> NDArray[Any]:
     """The array of a `.npy` file, left on disk. Raises OSError, and InputError if it is none or has no rows."""
     try:
-        rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        with ONE_NPY_HEADER:
+            rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise InputError(f"is no readable .npy array: {error}", source=str(path)) from error
     if rows.ndim < 2:

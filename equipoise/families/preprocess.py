@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 import warnings
 from typing import Any
 
@@ -23,6 +24,10 @@ Array = NDArray[Any]
 
 MAX_PIXELS = 64 * 2**20  # 192 MiB once decoded: what a small board can bear
 NPY_MAGIC = b"\x93NUMPY"
+
+# numpy parses headers with ast.literal_eval, which CPython before 3.13 counts on to be alone in the process: from two
+# threads at once it raises SystemError now and then (python/cpython issue 106905).
+ONE_NPY_HEADER = threading.Lock()
 
 IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -77,7 +82,8 @@ def _npy_header(payload: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], i
     stream = io.BytesIO(payload)
     try:
         read_header = readers[np.lib.format.read_magic(stream)]
-        shape, fortran_order, dtype = read_header(stream)
+        with ONE_NPY_HEADER:
+            shape, fortran_order, dtype = read_header(stream)
     except Exception as error:  # a parser fed with damaged bytes raises anything; the reason is passed on
         raise InputError(f"is no readable .npy array: {error}") from error
     if any(side < 0 for side in shape):

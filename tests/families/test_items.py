@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import gc
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +13,7 @@ import pytest
 
 from equipoise.errors import InputError
 from equipoise.families.items import item_key, read_item, split_row
-from equipoise.families.preprocess import unpack_array
+from equipoise.families.preprocess import pack_array, unpack_array
 
 
 @pytest.mark.parametrize(
@@ -46,3 +52,31 @@ def test_an_item_that_cannot_be_read_says_why(tmp_path: Path, name: str):
 
     with pytest.raises(InputError):
         read_item(f"{tmp_path}/{name}")
+
+
+def test_headers_are_read_from_many_threads_at_once_without_harm():
+    """Without the lock this fails on CPython 3.11, nearly always: see ONE_NPY_HEADER."""
+    payload = pack_array(np.zeros((3, 3), np.uint8))
+
+    def read_many(_: int) -> bool:
+        return all(unpack_array(payload).shape == (3, 3) for _ in range(400))
+
+    with changing_threads_often(), ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read_many, range(4)))
+
+
+@contextmanager
+def changing_threads_often() -> Iterator[None]:
+    def give_way(phase: str, info: dict[str, int]) -> None:
+        time.sleep(0)
+
+    thresholds, interval_s = gc.get_threshold(), sys.getswitchinterval()
+    gc.callbacks.append(give_way)
+    gc.set_threshold(5)
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval_s)
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(give_way)
