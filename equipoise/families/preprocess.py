@@ -11,6 +11,7 @@ import io
 import math
 import threading
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,13 @@ def unpack_array(payload: bytes) -> Array:
 
 
 def _npy_header(payload: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, Fortran order, dtype, and where the numbers begin."""
+    end = 10 + int.from_bytes(payload[8:10], "little")  # format version 1.0, which has two bytes for the length
+    return _parsed_npy_header(payload[:end] if payload[6:8] == b"\x01\x00" else payload)
+
+
+@lru_cache(maxsize=256)  # rows of one array travel as items with the same header, and parsing it is the larger part
+def _parsed_npy_header(payload: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     stream = io.BytesIO(payload)
     try:
