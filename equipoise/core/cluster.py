@@ -7,7 +7,7 @@ everything that can be checked; what is left out has the documented default.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Annotated, NamedTuple
 
@@ -131,6 +131,18 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         whole_s = calls * self.call_s(batch) if calls else 0.0
         return whole_s + (self.call_s(remainder) if remainder else 0.0)
 
+    def run_variance_s2(self, items: int, batch: int) -> float:
+        """Variance of `run_s`: calls scatter independently of one another. In seconds squared."""
+        if not self.latency_stddev_s:
+            return 0.0
+        calls, remainder = divmod(items, batch)
+        return calls * self._call_stddev_s(batch) ** 2 + (self._call_stddev_s(remainder) ** 2 if remainder else 0.0)
+
+    def _call_stddev_s(self, batch: int) -> float:
+        """That of the largest measured batch size up to `batch`, or of the smallest one."""
+        sizes = sorted(self.latency_stddev_s)
+        return self.latency_stddev_s[sizes[max(0, bisect_right(sizes, batch) - 1)]]
+
 
 class Processor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What executes one inference at a time. Without watts its energy is not counted."""
@@ -168,13 +180,19 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that the planner knows: the variants of one family and the nodes that run them."""
+    """Everything that the planner knows: the variants of one family and the nodes that run them.
+
+    `uplink_bytes_per_s` is the coordinator's own way out, which the inputs for all nodes share; free by default.
+    """
 
     family: Name
     variants: tuple[Variant, ...]
     nodes: tuple[Node, ...]
+    uplink_bytes_per_s: float = math.inf
 
     def __post_init__(self) -> None:
+        if not self.uplink_bytes_per_s > 0:
+            raise ValueError(f"uplink_bytes_per_s must be positive, not {self.uplink_bytes_per_s}")
         if not self.variants:
             raise ValueError("the cluster has no variants")
         if not self.nodes:

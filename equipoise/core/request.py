@@ -28,22 +28,30 @@ class Requirement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How fast and how accurate the answers must be.
 
     Both `deadline_s` and `throughput_per_s` may be given; the stricter one counts. With neither, only the
-    floor is promised. Raises ValueError if a figure is not finite, not positive, or no fraction.
+    floor is promised. `max_energy_j` is what the request may add to idling, `max_power_w` what the cluster may
+    draw at any moment, idling included. With `confidence` the time is planned at that quantile and accuracies at
+    the lower ends of their intervals; without it both at their expectation.
+    Raises ValueError if a figure is not finite, not positive, or no fraction.
     """
 
     deadline_s: float | None = None
     throughput_per_s: float | None = None
     min_accuracy: float = 0.0
+    max_energy_j: float | None = None
+    max_power_w: float | None = None
+    confidence: float | None = None
     prefer: Prefer = Prefer.ACCURACY
     when_late: WhenLate = WhenLate.KEEP_FLOOR
 
     def __post_init__(self) -> None:
-        for name in ("deadline_s", "throughput_per_s"):
+        for name in ("deadline_s", "throughput_per_s", "max_energy_j", "max_power_w"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be a positive, finite number, not {value}")
         if not 0.0 <= self.min_accuracy <= 1.0:  # also refuses NaN
             raise ValueError(f"min_accuracy must be a fraction from 0 to 1, not {self.min_accuracy}")
+        if self.confidence is not None and not 0.5 <= self.confidence < 1:
+            raise ValueError(f"confidence must be at least 0.5 and below 1, not {self.confidence}")
         if self.prefer is Prefer.ACCURACY and self.time_unbounded:
             raise ValueError("prefer accuracy needs a deadline_s or a throughput_per_s to stay within")
 

@@ -55,6 +55,8 @@ class Rest:
                 min_accuracy=self.accuracy if concession in {Concession.NOTHING, Concession.DEADLINE} else 0.0,
                 prefer=wanted.prefer if concession is Concession.NOTHING else conceding,
                 when_late=wanted.when_late,
+                max_power_w=wanted.max_power_w,
+                confidence=wanted.confidence,
             ),
         )
 

@@ -1,19 +1,24 @@
 """Strategy `milp`: the plan as a mixed-integer linear program, solved by HiGHS. The reference for the fast method.
 
-Columns: whole items x[p,v]; u[p,v] = 1 where p uses v, if using it has a fixed cost or takes memory; w[p] = 1 where p
-works at all, if it cannot start at once; and the end T, fixed to the deadline unless latency is what to minimise.
+Columns: whole items x[p,v]; where a variant runs best in calls of b items, whole calls k[p,v] and the rest of an incomplete
+one, x = b k + rest, whose cost is linear between measured batch sizes (a binary per piece); u[p,v] = 1 where p uses v, if
+that has a fixed cost, takes memory or inputs that travel; w[p] = 1 where p works at all, if it cannot start at once or power is
+limited; and the end T, fixed to the deadline unless latency is what to minimise.
 
-    sum_v item_s[p,v] x[p,v] + charge_s[p,v] u[p,v]  <=  speed[p] (T - start_s[p] w[p])
+    busy[p] = sum_v run_s(x[p,v]) + load_s[p,v] u[p,v]  <=  speed[p] (T - start_s[p] w[p])
+    link_s[p] w[p] + input bytes of p's node / bandwidth + longest call of p  <=  T, and the same for the uplink
     sum x[p,v] = items        sum accuracy[v] x[p,v] >= floor x items
-    x[p,v] <= items u[p,v]    sum_v x[p,v] <= items w[p]    sum_v memory[p,v] u[p,v] <= memory of the node
+    x[p,v] <= most[p,v] u[p,v]    sum_v x[p,v] <= items w[p]    sum over a node of memory[p,v] u[p,v] <= its memory
+    sum_p watts[p] busy[p] / speed[p] <= max_energy_j       sum_p watts[p] w[p] + idling <= max_power_w
 
-Fixed costs are the load and what an incomplete last batch costs at most, as in the fast method.
+It is the cost model to the letter but for two things: a call is taken to be as long as a whole one where it delays the
+inputs, and scatter is not known to it. With a confidence it is solved again with less time, where its plan is late.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -24,21 +29,36 @@ from equipoise.core.plan import Plan
 from equipoise.core.request import Prefer
 from equipoise.errors import PlanningError
 from equipoise.planning import joint
-from equipoise.planning.problem import TOLERANCE, Floats, Ints, Problem
+from equipoise.planning.problem import TOLERANCE, Floats, Ints, Problem, described_watts
 
 if TYPE_CHECKING:
     import highspy
 
+Cell = tuple[int, int]  # processor, variant
+Terms = list[tuple[int, float]]  # column, factor
+
 _TIME_LIMIT_S = 60.0
 _GAP = 1e-7
 _LOOSER = 1e-7
+_ROUNDS = 6  # of leaving more time to scatter
 
 
 def solve(problem: Problem, *, time_limit_s: float = _TIME_LIMIT_S) -> Plan | None:
     """The plan of strategy `milp`, or None if there is none. Raises PlanningError without highspy."""
     if find_spec("highspy") is None:
         raise PlanningError("strategy milp needs the solver HiGHS; install it with: pip install highspy")
-    model = _Model(problem)
+    first = found = _solve_once(problem, 0.0, time_limit_s)
+    reserve_s = 0.0
+    for _ in range(_ROUNDS):
+        if found is None or found.feasible or problem.request.requirement.confidence is None:
+            break
+        reserve_s += max(0.0, found.latency_s - problem.deadline_s)
+        found = _solve_once(problem, reserve_s, time_limit_s)
+    return found and first and msgspec.structs.replace(found, bound=first.bound, gap=problem.gap(found, first.bound))
+
+
+def _solve_once(problem: Problem, reserve_s: float, time_limit_s: float) -> Plan | None:
+    model = _Model(problem, reserve_s)
     solved = _run(model.program(), time_limit_s)
     if solved.getInfo().primal_solution_status != 2:
         return None
@@ -87,28 +107,29 @@ def _run(program: highspy.HighsLp, time_limit_s: float) -> highspy.Highs:
 class _Model:
     """The program of one problem, column by column and row by row."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, reserve_s: float = 0.0) -> None:
         self._problem = problem
         # The solver's tolerances are absolute: seconds are counted in units of the quickest item.
         self.unit_s = float(problem.fleet.item_s[problem.usable].min())
         self._cost: list[float] = []
         self._upper: list[float] = []
         self._integral: list[bool] = []
-        self._rows: list[tuple[float, float, list[tuple[int, float]]]] = []
-        charge_s = problem.readiness.charge_s
-        self._charge_s: Floats = np.zeros(problem.fleet.item_s.shape) if charge_s is None else charge_s
+        self._rows: list[tuple[float, float, Terms]] = []
         self._cells = [(int(p), int(v)) for p, v in np.argwhere(problem.usable)]
-        self._items = {cell: self._column(self._worth(cell), problem.items) for cell in self._cells}
-        self._uses = {cell: self._column(0.0, 1) for cell in self._cells if self._has_fixed_cost(cell)}
-        starts = problem.readiness.start_s
-        working = sorted({p for p, _ in self._cells})
-        self._works = {p: self._column(0.0, 1) for p in working if starts[p] > 0}
-        self._end = self._column(
-            float(problem.prefer is Prefer.LATENCY), problem.deadline_s / self.unit_s, integral=False
-        )
+        self._processors = sorted({p for p, _ in self._cells})
+        self._deadline_s = max(0.0, problem.deadline_s - reserve_s)
+        self._items = {cell: self._column(upper=self._most(cell)) for cell in self._cells}
+        self._uses = {cell: self._column() for cell in self._cells if self._is_counted(cell)}
+        self._works = {p: self._column() for p in self._processors if self._is_switched(p)}
+        self._end = self._column(upper=self._deadline_s / self.unit_s, integral=False)
+        self._busy = {p: self._busy_terms(p) for p in self._processors}
         self._add_promises()
-        for p in working:
-            self._add_processor(p, [cell for cell in self._cells if cell[0] == p])
+        self._add_switches()
+        for p in self._processors:
+            self._add_time(p)
+        self._add_memory()
+        self._add_limits()
+        self._set_objective()
 
     def program(self) -> highspy.HighsLp:
         """The program in the solver's own form."""
@@ -138,20 +159,27 @@ class _Model:
             counts[cell] = round(values[column])
         return counts
 
-    def _worth(self, cell: tuple[int, int]) -> float:
-        match self._problem.prefer:
-            case Prefer.ACCURACY:
-                return float(self._problem.fleet.accuracy[cell[1]])
-            case Prefer.LATENCY:
-                return 0.0
-            case Prefer.ENERGY:
-                return float(self._problem.fleet.item_j[cell])
+    def _most(self, cell: Cell) -> int:
+        """Items that a variant can run on a processor at most, within the deadline."""
+        fleet, ready = self._problem.fleet, self._problem.readiness
+        if not math.isfinite(self._deadline_s):
+            return self._problem.items
+        time_s = max(0.0, (self._deadline_s - ready.start_s[cell[0]]) * ready.speed[cell[0]])
+        return min(self._problem.items, math.floor(time_s / fleet.item_s[cell] * (1 + TOLERANCE)))
 
-    def _has_fixed_cost(self, cell: tuple[int, int]) -> bool:
-        return bool(self._charge_s[cell] > 0) or self._problem.fleet.is_memory_bound
+    def _is_counted(self, cell: Cell) -> bool:
+        fleet = self._problem.fleet
+        return self._load_s(cell) > 0 or fleet.is_memory_bound or (fleet.has_links and fleet.input_bytes[cell[1]] > 0)
 
-    def _column(self, cost: float, upper: float, *, integral: bool = True) -> int:
-        self._cost.append(cost)
+    def _is_switched(self, p: int) -> bool:
+        return self._problem.readiness.start_s[p] > 0 or self._problem.request.requirement.max_power_w is not None
+
+    def _load_s(self, cell: Cell) -> float:
+        load_s = self._problem.readiness.load_s
+        return 0.0 if load_s is None else float(load_s[cell])
+
+    def _column(self, upper: float = 1, *, integral: bool = True) -> int:
+        self._cost.append(0.0)
         self._upper.append(upper)
         self._integral.append(integral)
         return len(self._cost) - 1
@@ -161,26 +189,117 @@ class _Model:
     ) -> None:
         self._rows.append((lower, upper, list(terms)))
 
+    def _busy_terms(self, p: int) -> Terms:
+        """Time at profile speed that a processor works, in units."""
+        terms: Terms = []
+        for cell in self._cells:
+            if cell[0] == p:
+                terms += self._run_terms(cell)
+                if cell in self._uses and self._load_s(cell) > 0:
+                    terms.append((self._uses[cell], self._load_s(cell) / self.unit_s))
+        return terms
+
+    def _run_terms(self, cell: Cell) -> Terms:
+        fleet = self._problem.fleet
+        size, call = int(fleet.batch[cell]), float(fleet.call_s[cell]) / self.unit_s
+        if size == 1:
+            return [(self._items[cell], call)]
+        calls = self._column(upper=self._problem.items // size)
+        counted, cost = [(self._items[cell], -1.0), (calls, float(size))], [(calls, call)]
+        begins = int(fleet.rest_at[cell])
+        pieces = []
+        for low, high, cost_low, slope in _linear_pieces(fleet.rest_s[begins : begins + size] / self.unit_s):
+            piece, more = self._column(), self._column(upper=high - low, integral=False)
+            self._add_row([(more, 1.0), (piece, float(low - high))], upper=0.0)
+            counted += [(piece, float(low)), (more, 1.0)]
+            cost += [(piece, cost_low), (more, slope)]
+            pieces.append((piece, 1.0))
+        self._add_row(pieces, upper=1.0)
+        self._add_row(counted, lower=0.0, upper=0.0)
+        return cost
+
     def _add_promises(self) -> None:
         problem = self._problem
         self._add_row(((x, 1.0) for x in self._items.values()), lower=problem.items, upper=problem.items)
         if problem.floor > 0:
-            earned = ((x, float(problem.fleet.accuracy[v])) for (_, v), x in self._items.items())
-            self._add_row(earned, lower=problem.floor * problem.items)
-        if problem.prefer is not Prefer.LATENCY and math.isfinite(problem.deadline_s):
-            self._add_row([(self._end, 1.0)], lower=problem.deadline_s / self.unit_s)
+            self._add_row(self._earned(), lower=problem.floor * problem.items)
+        if problem.prefer is not Prefer.LATENCY and math.isfinite(self._deadline_s):
+            self._add_row([(self._end, 1.0)], lower=self._deadline_s / self.unit_s)
 
-    def _add_processor(self, p: int, cells: list[tuple[int, int]]) -> None:
-        fleet, ready, all_items = self._problem.fleet, self._problem.readiness, -float(self._problem.items)
-        busy = [(self._items[cell], float(fleet.item_s[cell]) / self.unit_s) for cell in cells]
-        used = [cell for cell in cells if cell in self._uses]
-        busy += [(self._uses[cell], float(self._charge_s[cell]) / self.unit_s) for cell in used]
-        if p in self._works:
-            busy.append((self._works[p], float(ready.start_s[p] * ready.speed[p]) / self.unit_s))
-            self._add_row([*((self._items[cell], 1.0) for cell in cells), (self._works[p], all_items)], upper=0.0)
-        self._add_row([*busy, (self._end, -float(ready.speed[p]))], upper=0.0)
-        for cell in used:
-            self._add_row([(self._items[cell], 1.0), (self._uses[cell], all_items)], upper=0.0)
-        if used and math.isfinite(fleet.node_memory_bytes[p]):
-            memory = float(fleet.node_memory_bytes[p])
-            self._add_row([(self._uses[cell], float(fleet.memory_bytes[cell]) / memory) for cell in used], upper=1.0)
+    def _earned(self) -> Terms:
+        return [(x, float(self._problem.fleet.accuracy[v])) for (_, v), x in self._items.items()]
+
+    def _add_switches(self) -> None:
+        for cell, use in self._uses.items():
+            self._add_row([(self._items[cell], 1.0), (use, -float(self._most(cell)))], upper=0.0)
+        for p, work in self._works.items():
+            items = [(self._items[cell], 1.0) for cell in self._cells if cell[0] == p]
+            self._add_row([*items, (work, -float(self._problem.items))], upper=0.0)
+
+    def _add_time(self, p: int) -> None:
+        fleet, ready = self._problem.fleet, self._problem.readiness
+        start = [(self._works[p], float(ready.start_s[p] * ready.speed[p]) / self.unit_s)] if ready.start_s[p] else []
+        self._add_row([*self._busy[p], *start, (self._end, -float(ready.speed[p]))], upper=0.0)
+        if fleet.has_links and any(cell[0] == p for cell in self._uses):
+            call = self._longest_call(p)
+            link = [(self._works[p], float(fleet.link_s[p]) / self.unit_s)] if fleet.link_s[p] else []
+            of_node = [cell for cell in self._cells if fleet.node[cell[0]] == fleet.node[p]]
+            for cells, bandwidth in (
+                (of_node, float(fleet.bandwidth_bytes_per_s[fleet.node[p]])),
+                (self._cells, fleet.uplink_bytes_per_s),
+            ):
+                sent = [(self._items[c], float(fleet.input_bytes[c[1]]) / bandwidth / self.unit_s) for c in cells]
+                if math.isfinite(bandwidth):
+                    self._add_row([*sent, *link, (call, 1.0), (self._end, -1.0)], upper=0.0)
+
+    def _longest_call(self, p: int) -> int:
+        fleet, speed = self._problem.fleet, float(self._problem.readiness.speed[p])
+        call = self._column(upper=math.inf, integral=False)
+        for cell, use in self._uses.items():
+            if cell[0] == p and fleet.input_bytes[cell[1]] > 0:
+                self._add_row([(use, float(fleet.call_s[cell]) / speed / self.unit_s), (call, -1.0)], upper=0.0)
+        return call
+
+    def _add_memory(self) -> None:
+        fleet = self._problem.fleet
+        for n, memory in enumerate(fleet.node_memory_bytes.tolist()):
+            held = [(use, float(fleet.memory_bytes[c]) / memory) for c, use in self._uses.items() if fleet.node[c[0]] == n]
+            if fleet.is_memory_bound and math.isfinite(memory) and held:
+                self._add_row(held, upper=1.0)
+
+    def _add_limits(self) -> None:
+        wanted, fleet = self._problem.request.requirement, self._problem.fleet
+        if wanted.max_energy_j is not None:
+            self._add_row(self._energy(), upper=wanted.max_energy_j)
+        if wanted.max_power_w is not None:
+            drawn = [(work, float(fleet.watts[p])) for p, work in self._works.items()]
+            self._add_row(drawn, upper=wanted.max_power_w - fleet.costs.idle_w)
+
+    def _energy(self) -> Terms:
+        """Joules; processors without watts have been left out."""
+        watts = described_watts(self._problem) / self._problem.readiness.speed * self.unit_s
+        return [(column, factor * float(watts[p])) for p in self._processors for column, factor in self._busy[p]]
+
+    def _set_objective(self) -> None:
+        match self._problem.prefer:
+            case Prefer.ACCURACY:
+                terms = self._earned()
+            case Prefer.LATENCY:
+                terms = [(self._end, 1.0)]
+            case Prefer.ENERGY:
+                terms = self._energy()
+        for column, factor in terms:
+            self._cost[column] += factor
+
+
+def _linear_pieces(cost: Floats) -> Iterator[tuple[int, int, float, float]]:
+    """(first, last, cost of the first, slope) of the straight pieces of cost[1:], which begins at 1 item."""
+    first = 1
+    while first < len(cost):
+        last = first + 1
+        slope = float(cost[last] - cost[first]) if last < len(cost) else 0.0
+        while last + 1 < len(cost) and abs(cost[last + 1] - cost[last] - slope) <= TOLERANCE * abs(cost[last]):
+            last += 1
+        last = min(last, len(cost) - 1)
+        yield first, last, float(cost[first]), slope
+        first = last + 1

@@ -10,10 +10,12 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from equipoise.core.cluster import Cluster, ProcessorId, Profile
+from equipoise.core.accuracy import wilson_interval
+from equipoise.core.cluster import Cluster, ProcessorId, Variant
 from equipoise.core.plan import Condition, Conditions
 from equipoise.planning.hulls import Hulls, upper_hulls
 from equipoise.planning.predict import CostModel
@@ -23,6 +25,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 _AS_PROFILED = Condition()
+_LEAST_CONFIDENCE = 1e-9  # two-sided; at one-sided 0.5 the lower end is the accuracy itself
 NEVER_S = 1e200  # finite, so that no item of it takes no time
 
 
@@ -58,6 +61,11 @@ class Ladder:
     item_s: Floats
     gain: Floats  # what one item is worth: its accuracy, unless another objective says otherwise
 
+    def only(self, rungs: Ints) -> Ladder:
+        """Some rungs (P, K) of each processor, slowest first."""
+        variant, item_s, gain = (np.take_along_axis(array, rungs, 1) for array in (self.variant, self.item_s, self.gain))
+        return Ladder(variant=variant, item_s=item_s, gain=gain)
+
     @cached_property
     def pairs(self) -> Pairs:
         """What may be mixed."""
@@ -82,53 +90,94 @@ class Ladder:
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """Arrays over (processor, variant); `item_s` is inf where a processor has no profile of a variant."""
+    """Arrays over (processor, variant); `item_s` is inf where a processor has no profile of a variant.
+
+    `call_s[p, v] * (n // batch[p, v]) + rest_s[rest_at[p, v] + n % batch[p, v]]` is what n items cost, exactly.
+    """
 
     cluster: Cluster
     pids: tuple[ProcessorId, ...]
     names: tuple[str, ...]  # of the variants
     accuracy: Floats  # (V,)
-    item_s: Floats  # (P, V) seconds per item at the best batch size, or per transfer if that is slower
+    input_bytes: Floats  # (V,)
+    item_s: Floats  # (P, V) seconds per item at the best batch size
     batch: Ints  # (P, V)
+    call_s: Floats  # (P, V) seconds of one whole call
+    rest_s: Floats  # seconds of incomplete calls, of all profiles one after another
+    rest_at: Ints  # (P, V) where in `rest_s` those of a profile begin
     load_s: Floats  # (P, V)
-    remainder_s: Floats  # (P, V) what a last, incomplete batch costs at most beyond items x item_s
     memory_bytes: Floats  # (P, V)
-    node_memory_bytes: Floats  # (P,) inf where not described
-    item_j: Floats  # (P, V) joules beyond idling; nan where the watts are not described
+    node: Ints  # (P,) the node that a processor belongs to
+    node_memory_bytes: Floats  # (N,) inf where not described
+    watts: Floats  # (P,) beyond idling; nan where not described
     link_s: Floats  # (P,)
+    bandwidth_bytes_per_s: Floats  # (N,)
+    uplink_bytes_per_s: float
 
     @classmethod
     def of(cls, cluster: Cluster) -> Fleet:
         """Compile a cluster description."""
         columns = {variant.name: v for v, variant in enumerate(cluster.variants)}
         shape = (sum(len(node.processors) for node in cluster.nodes), len(columns))
-        item_s, batch = np.full(shape, np.inf), np.ones(shape, np.int64)
-        load_s, remainder_s, memory_bytes = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        watts = np.full(shape[0], np.nan)
-        transfer_bytes = np.array([float(v.input_bytes) for v in cluster.variants])
+        item_s, call_s, batch = np.full(shape, np.inf), np.full(shape, np.inf), np.ones(shape, np.int64)
+        load_s, memory_bytes, rest_at = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int64)
+        watts, rest_s = np.full(shape[0], np.nan), [0.0]
         for p, (_, processor) in enumerate(cluster.processors()):
             if processor.active_w is not None:
                 watts[p] = processor.active_w - (processor.idle_w or 0.0)
             for profile in processor.profiles:
                 v = columns[profile.variant]
-                batch[p, v], item_s[p, v], remainder_s[p, v] = _calls(profile)
+                size = profile.best_batch
+                batch[p, v], call_s[p, v] = size, profile.latency_s[size]
                 load_s[p, v], memory_bytes[p, v] = profile.load_s, profile.memory_bytes
-        nodes = [node for node in cluster.nodes for _ in node.processors]
-        bandwidth = np.array([node.link.bandwidth_bytes_per_s for node in nodes])
+                if size > 1:
+                    rest_at[p, v] = len(rest_s)
+                    rest_s += [0.0, *(profile.call_s(rest) for rest in range(1, size))]
+        np.divide(call_s, batch, out=item_s)
         return cls(
             cluster=cluster,
             pids=tuple(pid for pid, _ in cluster.processors()),
             names=tuple(columns),
             accuracy=np.array([variant.accuracy for variant in cluster.variants]),
-            item_s=np.maximum(item_s, transfer_bytes / bandwidth[:, None]),
+            input_bytes=np.array([float(variant.input_bytes) for variant in cluster.variants]),
+            item_s=item_s,
             batch=batch,
+            call_s=call_s,
+            rest_s=np.array(rest_s),
+            rest_at=rest_at,
             load_s=load_s,
-            remainder_s=remainder_s,
             memory_bytes=memory_bytes,
-            node_memory_bytes=np.array([math.inf if n.memory_bytes is None else n.memory_bytes for n in nodes]),
-            item_j=np.where(np.isfinite(item_s), item_s * watts[:, None], np.nan),
-            link_s=np.array([node.link.latency_s for node in nodes]),
+            node=np.repeat(np.arange(len(cluster.nodes)), [len(node.processors) for node in cluster.nodes]),
+            node_memory_bytes=np.array([math.inf if n.memory_bytes is None else n.memory_bytes for n in cluster.nodes]),
+            watts=watts,
+            link_s=np.array([node.link.latency_s for node in cluster.nodes for _ in node.processors]),
+            bandwidth_bytes_per_s=np.array([node.link.bandwidth_bytes_per_s for node in cluster.nodes]),
+            uplink_bytes_per_s=cluster.uplink_bytes_per_s,
         )
+
+    def at_confidence(self, confidence: float | None) -> Fleet:
+        """The same with the lower ends of the accuracies' intervals in place of the accuracies; itself for None."""
+        if confidence is None:
+            return self
+        known = self._cautious.get(confidence)
+        if known is None:
+            known = self._cautious[confidence] = Fleet.of(_cautious(self.cluster, confidence))
+        return known
+
+    @cached_property
+    def _cautious(self) -> dict[float, Fleet]:
+        return {}
+
+    def run_s(self, rows: Ints, columns: Ints, items: Ints) -> Floats:
+        """Seconds at profile speed for whole `items` of (processor, variant) pairs; arrays of one shape."""
+        calls, rest = np.divmod(items, self.batch[rows, columns])
+        seconds: Floats = calls * self.call_s[rows, columns] + self.rest_s[self.rest_at[rows, columns] + rest]
+        return seconds
+
+    @cached_property
+    def item_j(self) -> Floats:
+        """(P, V) joules beyond idling; nan where the watts are not described."""
+        return np.where(np.isfinite(self.item_s), self.item_s, np.nan) * self.watts[:, None]
 
     @cached_property
     def index(self) -> dict[ProcessorId, int]:
@@ -146,9 +195,22 @@ class Fleet:
         return CostModel(self.cluster)
 
     @cached_property
+    def shortest_call_s(self) -> Floats:
+        """(P, V) seconds of the shortest call; inf where there is none."""
+        shortest_s = self.call_s.copy()
+        rows, columns = np.nonzero(self.batch > 1)
+        shortest_s[rows, columns] = np.minimum(shortest_s[rows, columns], self.rest_s[self.rest_at[rows, columns] + 1])
+        return shortest_s
+
+    @cached_property
+    def node_link_s(self) -> Floats:
+        """(N,) latency of each node's link."""
+        return np.array([node.link.latency_s for node in self.cluster.nodes])
+
+    @cached_property
     def runnable(self) -> Bools:
         """(P, V) true where a processor has a profile of a variant and the memory to hold it."""
-        fits: Bools = self.memory_bytes <= self.node_memory_bytes[:, None]
+        fits: Bools = self.memory_bytes <= self.node_memory_bytes[self.node][:, None]
         return np.isfinite(self.item_s) & fits
 
     @cached_property
@@ -165,7 +227,7 @@ class Fleet:
         order = np.argsort(-self.accuracy, kind="stable")
         item_s = np.where(self.runnable, self.item_s, np.inf)[:, order]
         useful = np.isfinite(item_s)
-        if not (self.has_charges or self.is_memory_bound):
+        if not (self.has_loads or self.has_batches or self.is_memory_bound or self.has_links):
             fastest_above = np.minimum.accumulate(item_s, axis=1)
             useful[:, 1:] &= item_s[:, 1:] < fastest_above[:, :-1]
         return _ladder(order[None, :], np.where(useful, item_s, np.inf), self.accuracy[order][None, :])
@@ -176,15 +238,26 @@ class Fleet:
         return upper_hulls(self.ladder.item_s, self.ladder.gain)
 
     @cached_property
-    def has_charges(self) -> bool:
-        """True if a variant may cost something beyond items x seconds per item."""
-        return bool(self.load_s.any() or self.remainder_s.any())
+    def has_loads(self) -> bool:
+        """True if some variant has to be loaded first."""
+        return bool(self.load_s.any())
+
+    @cached_property
+    def has_batches(self) -> bool:
+        """True if some variant runs best in calls of several items."""
+        return bool((self.batch > 1).any())
+
+    @cached_property
+    def has_links(self) -> bool:
+        """True if inputs take time to travel."""
+        limited = math.isfinite(self.uplink_bytes_per_s) or bool(np.isfinite(self.bandwidth_bytes_per_s).any())
+        return limited and bool(self.input_bytes.any())
 
     @cached_property
     def is_memory_bound(self) -> bool:
         """True if some node cannot hold all the variants that its processors can run."""
         needed = np.where(np.isfinite(self.item_s), self.memory_bytes, 0.0).sum(axis=1)
-        return bool((needed > self.node_memory_bytes).any())
+        return bool((np.bincount(self.node, needed) > self.node_memory_bytes).any())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,25 +266,22 @@ class Readiness:
 
     start_s: Floats  # inf where a processor is not available
     speed: Floats
-    charge_s: Floats | None  # (P, V) fixed cost of using a variant at all, at profile speed; None if there is none
+    load_s: Floats | None  # (P, V) at profile speed, of the variants that are not resident; None if there are none
 
     @classmethod
     def of(cls, fleet: Fleet, conditions: Conditions) -> Readiness:
         """How the fleet stands under these conditions."""
+        load_s = fleet.load_s if fleet.has_loads else None
         if not conditions:
-            ones = np.ones(len(fleet.pids))
-            charge_s = fleet.load_s + fleet.remainder_s if fleet.has_charges else None
-            return cls(start_s=fleet.link_s, speed=ones, charge_s=charge_s)
+            return cls(start_s=fleet.link_s, speed=np.ones(len(fleet.pids)), load_s=load_s)
         states = [conditions.get(pid, _AS_PROFILED) for pid in fleet.pids]
         wait_s = np.array([state.busy_s if state.available else np.inf for state in states])
-        charge_s = None
-        if fleet.has_charges:
-            to_load = np.ones(fleet.item_s.shape, dtype=bool)
+        if load_s is not None:
+            load_s = load_s.copy()
             for p, state in enumerate(states):
-                to_load[p, [fleet.column[name] for name in state.resident if name in fleet.column]] = False
-            charge_s = np.where(to_load, fleet.load_s, 0.0) + fleet.remainder_s
+                load_s[p, [fleet.column[name] for name in state.resident if name in fleet.column]] = 0.0
         speed = np.array([state.speed for state in states])
-        return cls(start_s=fleet.link_s + wait_s, speed=speed, charge_s=charge_s)
+        return cls(start_s=fleet.link_s + wait_s, speed=speed, load_s=load_s)
 
     def time_s(self, deadline_s: float) -> Floats:
         """(P,) seconds at profile speed that each processor can work until the deadline."""
@@ -240,11 +310,14 @@ def _steps(slow_s: Floats, fast_s: Floats) -> Floats:
     return np.where((step_s > 0) & (slow_s < NEVER_S), step_s, NEVER_S)
 
 
-def _calls(profile: Profile) -> tuple[int, float, float]:
-    """Best batch size, seconds per item at it, and what an incomplete last batch costs on top at most."""
-    if len(profile.latency_s) == 1:
-        ((size, call_s),) = profile.latency_s.items()
-        return size, call_s / size, (call_s - call_s / size)
-    size, item_s = profile.best_batch, profile.item_s
-    worst_s = max((profile.call_s(rest) - rest * item_s for rest in range(1, size)), default=0.0)
-    return size, item_s, max(0.0, worst_s)
+def _cautious(cluster: Cluster, confidence: float) -> Cluster:
+    """With each measured accuracy at the end of its interval that it exceeds with this confidence."""
+
+    def lower(variant: Variant) -> Variant:
+        items = variant.accuracy_items
+        if items is None:
+            return variant
+        low, _ = wilson_interval(variant.accuracy * items, items, max(2 * confidence - 1, _LEAST_CONFIDENCE))
+        return msgspec.structs.replace(variant, accuracy=low)
+
+    return msgspec.structs.replace(cluster, variants=tuple(lower(variant) for variant in cluster.variants))

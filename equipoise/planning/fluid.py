@@ -18,6 +18,7 @@ import numpy.typing as npt
 from equipoise.planning.hulls import Hulls
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 _ROUNDING = 1e-12  # relative: items that a full fleet may miss by floating-point error alone
 
@@ -31,10 +32,35 @@ class Fill:
     items: Floats  # (P,) items on each processor
 
 
-def fill(hulls: Hulls, time_s: Floats, items: float) -> Fill | None:
+@dataclass(frozen=True, kw_only=True)
+class Inlet:
+    """How many items can come in: processors (P,) of node n take `most_items[n]` together."""
+
+    node: Ints  # (P,)
+    most_items: Floats  # (N,)
+
+    def limit(self, hulls: Hulls, held: Floats) -> Floats:
+        """`held` (segments,) cut off where a node's inlet is exhausted, its steepest segments being filled first.
+
+        What a node can do is a concave function of its items, and stays one where it is cut off; so filling by slope
+        remains optimal.
+        """
+        node = self.node[hulls.processor]
+        by_node = np.argsort(node, kind="stable")
+        sums = held[by_node].cumsum()
+        before = np.concatenate(([0.0], sums))[np.searchsorted(node[by_node], node[by_node])]
+        limited = np.empty_like(held)
+        room = self.most_items[node[by_node]] - (sums - before - held[by_node])
+        limited[by_node] = np.clip(room, 0.0, held[by_node])
+        return limited
+
+
+def fill(hulls: Hulls, time_s: Floats, items: float, inlet: Inlet | None = None) -> Fill | None:
     """The most gain from exactly `items` in `time_s` (P,) seconds, or None if there is not enough time for them."""
     busy_s = time_s[hulls.processor]
     held = hulls.rate_per_s * busy_s
+    if inlet is not None:
+        held = inlet.limit(hulls, held)
     ends = held.cumsum()
     if not len(ends) or ends[-1] < items * (1 - _ROUNDING):
         return None

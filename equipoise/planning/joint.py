@@ -11,19 +11,24 @@ import math
 
 from equipoise.core.plan import Plan
 from equipoise.core.request import Prefer
-from equipoise.planning.fluid import least_time_s
+from equipoise.planning.limits import within_energy, within_power
 from equipoise.planning.mixer import Found, Mixer
 from equipoise.planning.predict import Prediction
 from equipoise.planning.problem import TOLERANCE, Problem
 from equipoise.planning.thrift import thriftiest
 
 _LATENCY_PRECISION = 1e-4  # relative, of the search over deadlines
+_FIRST_STEP = 1e-3  # relative to the bound
 _DEADLINES = 16  # tried at most by that search
 _PATIENCE = 1e3  # how many times the fluid bound a plan may take before the search for a first one gives up
 
 
 def best(problem: Problem) -> Found:
-    """The best plan that keeps both promises, in the sense of the problem's preference."""
+    """The best plan that keeps both promises within all limits, in the sense of the problem's preference."""
+    return within_energy(within_power(problem), _best_by_preference)
+
+
+def _best_by_preference(problem: Problem) -> Found:
     match problem.prefer:
         case Prefer.ACCURACY:
             return _most_accurate_then_fastest(problem)
@@ -60,8 +65,7 @@ def fastest(problem: Problem, *, floor: float, deadline_s: float = math.inf) -> 
     Every plan found is at least as fast as the deadline that it was asked for, so the bracket closes quickly.
     """
     mixer = Mixer.of_accuracy(problem)
-    ready = problem.readiness
-    bound_s = least_time_s(mixer.hulls, ready.start_s, ready.speed, problem.items, floor * problem.items)
+    bound_s = mixer.least_time_s(floor * problem.items)
     if not bound_s <= deadline_s * (1 + TOLERANCE):
         return Found(prediction=None, bound=bound_s)
     found, low_s = _first_at_floor(problem, mixer, floor, bound_s, deadline_s)
@@ -80,8 +84,11 @@ def fastest(problem: Problem, *, floor: float, deadline_s: float = math.inf) -> 
 def _first_at_floor(
     problem: Problem, mixer: Mixer, floor: float, bound_s: float, longest_s: float
 ) -> tuple[Prediction | None, float]:
-    """Some plan at least as accurate as `floor`, and a deadline for which there was none."""
-    step_s = float((problem.fleet.item_s[problem.usable]).min())
+    """Some plan at least as accurate as `floor`, and a deadline for which there was none.
+
+    Steps begin at a thousandth of the bound, or at the quickest item if that is less, and double.
+    """
+    step_s = min(float((problem.fleet.item_s[problem.usable]).min()), bound_s * _FIRST_STEP or math.inf)
     low_s = tried_s = bound_s
     found = mixer.mix_at_floor(tried_s, floor)
     while found is None and tried_s < longest_s and step_s <= _PATIENCE * (bound_s + 1):

@@ -43,6 +43,7 @@ def plan(
     started_s = clock() if clock else 0.0
     chosen = strategy_named(strategy)
     fleet = cluster if isinstance(cluster, Fleet) else Fleet.of(cluster)
+    fleet = fleet.at_confidence(request.requirement.confidence)
     problem = Problem(request=request, fleet=fleet, conditions=conditions)
     if not problem.usable.any():
         raise PlanningError("no processor is available that has a profile of any variant and the memory for it")

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from equipoise.core.plan import Conditions, Plan, Share
 from equipoise.core.request import Prefer, Request
+from equipoise.errors import PlanningError
 from equipoise.planning.fleet import Fleet, Readiness
 from equipoise.planning.predict import Prediction
 
@@ -89,16 +91,25 @@ class Problem:
 
     def predict(self, shares: Iterable[Share]) -> Prediction:
         """What to expect of these shares now."""
-        return self.fleet.costs.predict(tuple(shares), self.conditions)
+        return self.fleet.costs.predict(tuple(shares), self.conditions, self.request.requirement.confidence)
 
     def keeps(self, prediction: Prediction, *, deadline_s: float | None = None, floor: float | None = None) -> bool:
-        """True if this keeps both promises (or the ones given instead) and covers every item."""
+        """True if this keeps both promises (or the ones given instead), stays within limits and covers every item."""
         deadline_s = self.deadline_s if deadline_s is None else deadline_s
         floor = self.floor if floor is None else floor
         return (
             prediction.items == self.items
             and prediction.latency_s <= deadline_s * (1 + TOLERANCE)
             and prediction.accuracy >= floor - TOLERANCE
+            and self.is_within_limits(prediction)
+        )
+
+    def is_within_limits(self, prediction: Prediction) -> bool:
+        """True if the variants fit into the nodes' memory, and energy and power are within what is allowed."""
+        wanted = self.request.requirement
+        return not prediction.overfull and all(
+            most is None or (value is not None and value <= most * (1 + TOLERANCE))
+            for value, most in ((prediction.energy_j, wanted.max_energy_j), (prediction.power_w, wanted.max_power_w))
         )
 
     def violation(self, prediction: Prediction) -> float:
@@ -122,13 +133,7 @@ class Problem:
 
     def plan(self, strategy: str, prediction: Prediction, *, bound: float | None = None) -> Plan:
         """The prediction as a plan, judged by this problem's promises."""
-        value = {
-            Prefer.ACCURACY: prediction.accuracy,
-            Prefer.LATENCY: prediction.latency_s,
-            Prefer.ENERGY: prediction.energy_j,
-        }[self.prefer]
-        gap = None if bound is None or value is None else relative_gap(value, bound)
-        return Plan(
+        plan = Plan(
             feasible=self.keeps(prediction),
             strategy=strategy,
             prefer=self.prefer,
@@ -137,10 +142,38 @@ class Problem:
             accuracy=prediction.accuracy,
             energy_j=prediction.energy_j,
             bound=bound,
-            gap=gap,
+            gap=None,
             solve_s=0.0,
             shares=prediction.shares,
         )
+        return plan if bound is None else msgspec.structs.replace(plan, gap=self.gap(plan, bound))
+
+    def gap(self, plan: Plan, bound: float | None) -> float | None:
+        """How far a plan is from what no plan can beat, relatively."""
+        value = {Prefer.ACCURACY: plan.accuracy, Prefer.LATENCY: plan.latency_s, Prefer.ENERGY: plan.energy_j}[self.prefer]
+        return None if bound is None or value is None else relative_gap(value, bound)
+
+
+def described_watts(problem: Problem) -> Floats:
+    """(P,) watts beyond idling; those of processors that cannot be used are 0.
+
+    Raises PlanningError if a processor's power is not described.
+    """
+    fleet, usable = problem.fleet, problem.usable.any(axis=1)
+    unknown = usable & np.isnan(fleet.watts)
+    if unknown.any():
+        raise PlanningError(
+            f"to plan energy or power, that of every processor has to be known, but {fleet.pids[int(unknown.argmax())]} "
+            "has no active_w; add active_w (and idle_w) to its description, or ask for neither"
+        )
+    return np.where(usable, fleet.watts, 0.0)
+
+
+def item_joules(problem: Problem) -> Floats:
+    """(P, V) that an item adds to idling; nan where it cannot be run. Raises PlanningError if power is not described."""
+    item_s = np.where(problem.usable, problem.fleet.item_s, np.nan)
+    joules: Floats = item_s * (described_watts(problem) / problem.readiness.speed)[:, None]
+    return joules
 
 
 def relative_gap(value: float, bound: float) -> float:

@@ -12,12 +12,11 @@ import math
 
 import numpy as np
 
-from equipoise.errors import PlanningError
 from equipoise.planning.fleet import Ladder, ladder_of
 from equipoise.planning.hulls import upper_hulls
 from equipoise.planning.mixer import Found, Mixer
 from equipoise.planning.predict import Prediction
-from equipoise.planning.problem import TOLERANCE, Floats, Ints, Problem
+from equipoise.planning.problem import TOLERANCE, Floats, Ints, Problem, item_joules
 
 _PRICES = 40  # tried at most
 _DEAREST = 1e7  # joules per unit of accuracy, in items' joules: beyond it only accuracy counts
@@ -30,7 +29,7 @@ def thriftiest(problem: Problem) -> Found:
 
     Raises PlanningError if a processor's watts are not described.
     """
-    joules = _described_joules(problem)
+    joules = item_joules(problem)
     kept, broken, bound_j = _by_price(problem, joules)
     if kept is None:  # the price has a limit, and the floor may need more
         found = Mixer.of_accuracy(problem).mix(problem.deadline_s).prediction
@@ -133,18 +132,19 @@ def _best_move(problem: Problem, counts: Ints, joules: Floats) -> Ints | None:
 
 
 def _is_free_to_use(problem: Problem) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """(P, V) variants that a processor may take up without a fixed cost or more memory."""
-    charge_s = problem.readiness.charge_s
+    """(P, V) variants that a processor may take up without loading or more memory."""
+    load_s = problem.readiness.load_s
     if problem.fleet.is_memory_bound:
         return np.zeros(problem.fleet.item_s.shape, dtype=bool)
-    return np.ones(problem.fleet.item_s.shape, dtype=bool) if charge_s is None else charge_s <= 0
+    return np.ones(problem.fleet.item_s.shape, dtype=bool) if load_s is None else load_s <= 0
 
 
 def _busy_s(problem: Problem, counts: Ints) -> Floats:
-    item_s = np.where(counts > 0, problem.fleet.item_s, 0.0)
-    charge_s = problem.readiness.charge_s
-    charges = 0.0 if charge_s is None else np.where(counts > 0, charge_s, 0.0)
-    busy: Floats = (counts * item_s + charges).sum(axis=1)
+    busy: Floats = np.zeros(len(counts))
+    rows, columns = np.nonzero(counts)
+    np.add.at(busy, rows, problem.fleet.run_s(rows, columns, counts[rows, columns]))
+    if problem.readiness.load_s is not None:
+        np.add.at(busy, rows, problem.readiness.load_s[rows, columns])
     return busy
 
 
@@ -154,17 +154,6 @@ def _counts(problem: Problem, prediction: Prediction) -> Ints:
     for share in prediction.shares:
         counts[fleet.index[share.pid], fleet.column[share.variant]] += share.items
     return counts
-
-
-def _described_joules(problem: Problem) -> Floats:
-    unknown = problem.usable & np.isnan(problem.fleet.item_j)
-    if unknown.any():
-        pid = problem.fleet.pids[int(unknown.any(axis=1).argmax())]
-        raise PlanningError(
-            f"prefer energy needs the power of every processor, but {pid} has no active_w; "
-            "add active_w (and idle_w) to its description, or prefer accuracy or latency"
-        )
-    return problem.fleet.item_j
 
 
 def _ladder_by_worth(problem: Problem, price: float, joules: Floats) -> Ladder:

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from equipoise.planning.fleet import Ladder
+from equipoise.planning.fleet import NEVER_S, Ladder
+from equipoise.planning.fluid import Inlet
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -36,12 +37,40 @@ class Mix:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Calls:
+    """How items make calls, by rung (P, H): see Fleet.run_s."""
+
+    batch: Ints
+    call_s: Floats
+    rest_at: Ints
+    rest_s: Floats  # flat
+
+    def only(self, rungs: Ints) -> Calls:
+        """Those of some rungs (P, K) of each processor."""
+        batch, call_s, rest_at = (np.take_along_axis(a, rungs, 1) for a in (self.batch, self.call_s, self.rest_at))
+        return Calls(batch=batch, call_s=call_s, rest_at=rest_at, rest_s=self.rest_s)
+
+    def run_s(self, rungs: Ints, items: Floats) -> Floats:
+        """Seconds for `items` (P, W, N) of `rungs` (N,)."""
+        calls, rest = np.divmod(items.astype(np.int64), self.batch[:, None, rungs])
+        seconds: Floats = calls * self.call_s[:, None, rungs] + self.rest_s[self.rest_at[:, None, rungs] + rest]
+        return seconds
+
+
+@dataclass(frozen=True, kw_only=True)
 class Terms:
     """What a mix has to respect on each processor."""
 
     time_s: Floats  # (P,) seconds at profile speed
-    charge_s: Floats | None  # (P, H) fixed cost of using a rung at all; None if there is none
-    together: Bools | None  # (P, H, H) rungs whose memory fits together; None if all do
+    inlet: Inlet | None = None  # what can come in; None if everything can
+    load_s: Floats | None = None  # (P, H) of using a rung at all; None if there is none
+    calls: Calls | None = None  # None if every rung runs best one item at a time
+    together: Bools | None = None  # (P, H, H) rungs whose memory fits together; None if all do
+
+    @property
+    def is_linear(self) -> bool:
+        """True if n items of a rung cost n times what one costs."""
+        return self.load_s is None and self.calls is None
 
 
 class _Table(NamedTuple):
@@ -54,17 +83,34 @@ class _Table(NamedTuple):
     lifted_items: Floats | None  # (P, W, T)
 
 
+class _Rooms(NamedTuple):
+    """How many more items than at shift 0 the processors of each node may take together."""
+
+    node: Ints  # (P,)
+    items: Ints  # (N,)
+
+
 def best_mix(ladder: Ladder, terms: Terms, fluid_items: Floats, items: int) -> Mix | None:
     """The most gain from `items` whole items, near the fluid optimum (P,); None if they do not fit there."""
-    base = _round(fluid_items, _most_items(ladder, terms), items)
+    most = _most_items(ladder, terms)
+    base = _round(fluid_items, most, items)
     if base is None:
         return None
     reach = _window_reach(ladder)
-    table = _tabulate(ladder, terms, base[:, None] + np.arange(-reach, reach + 1))
-    shifts, gain = _choose(_best_gain(table))
+    window = base[:, None] + np.arange(-reach, reach + 1)
+    table = _tabulate(ladder, terms, window) if terms.is_linear else _tabulate_calls(ladder, terms, window)
+    rooms = None if terms.inlet is None else _rooms(terms.inlet, base)
+    shifts, gain = _choose(_best_gain(table), rooms)
     if gain == -np.inf:
         return None
     return Mix(counts=_counts(ladder, table, shifts + reach), gain=gain)
+
+
+def _rooms(inlet: Inlet, base: Ints) -> _Rooms:
+    """How many more items than `base` (P,) each node's inlet lets in."""
+    taken = np.bincount(inlet.node, base, minlength=len(inlet.most_items))
+    room = np.floor(inlet.most_items * (1 + _FIT)) - taken
+    return _Rooms(inlet.node, np.clip(room, -_REACH, _REACH).astype(np.int64))
 
 
 def _window_reach(ladder: Ladder) -> int:
@@ -76,9 +122,11 @@ def _window_reach(ladder: Ladder) -> int:
 def _most_items(ladder: Ladder, terms: Terms) -> Ints:
     """(P,) items that fit if each processor runs a single variant."""
     room_s = terms.time_s[:, None] * (1 + _FIT)
-    if terms.charge_s is not None:
-        room_s = np.maximum(room_s - terms.charge_s, 0.0)
+    if terms.load_s is not None:
+        room_s = np.maximum(room_s - terms.load_s, 0.0)
     most: Floats = (room_s / ladder.item_s).max(axis=1)
+    if terms.inlet is not None:
+        most = np.minimum(most, terms.inlet.most_items[terms.inlet.node] * (1 + _FIT))
     return most.astype(np.int64)
 
 
@@ -107,35 +155,61 @@ def _tabulate(ladder: Ladder, terms: Terms, window: Ints) -> _Table:
     """f(n) by pair of rungs: as many items on the slow one as there is time for, what is left over spent on lifts."""
     pairs = ladder.pairs
     n = np.maximum(window, 0)[:, :, None]
-    spare_s = _room_s(ladder, terms)[:, None, :] - n * pairs.fast_s
+    spare_s = (terms.time_s * (1 + _FIT))[:, None, None] - n * pairs.fast_s
     unfit = spare_s < 0
     if terms.together is not None:
         unfit |= ~terms.together[:, None, pairs.slow, pairs.fast]
     x = np.floor(np.minimum(spare_s / pairs.step_s, n))
     gain = n * pairs.fast_gain + x * pairs.step_gain
     gain[unfit] = -np.inf
-    if terms.charge_s is not None:
-        gain[window == 0] = 0.0  # nothing to do costs nothing
+    if terms.together is not None:
+        gain[window == 0] = 0.0  # nothing to do needs no memory
     if terms.together is not None or not len(pairs.of):  # three variants at once are for a planner that weighs memory
         return _Table(window, gain, x, None, None)
     spare_s -= x * pairs.step_s
-    lift_room_s = spare_s.take(pairs.of, axis=2)
-    if terms.charge_s is not None:
-        lift_room_s -= terms.charge_s[:, None, pairs.middle]
-    lifted = np.floor(np.minimum(lift_room_s / pairs.lift_s, (n - x).take(pairs.of, axis=2)))
-    if terms.charge_s is not None:
-        np.maximum(lifted, 0.0, out=lifted)
+    lifted = np.floor(np.minimum(spare_s.take(pairs.of, axis=2) / pairs.lift_s, (n - x).take(pairs.of, axis=2)))
     return _Table(window, gain, x, gain.take(pairs.of, axis=2) + lifted * pairs.lift_gain, lifted)
+
+
+def _tabulate_calls(ladder: Ladder, terms: Terms, window: Ints) -> _Table:
+    """The same where loads and incomplete calls cost extra: the most items on the slow rung for which there is time.
+
+    Beside as many as the straight line allows, counts are tried that leave one of the two rungs no incomplete call.
+    """
+    pairs = ladder.pairs
+    n = np.maximum(window, 0)[:, :, None]
+    room_s = _room_s(ladder, terms)[:, None, :]
+    spare_s = room_s - n * pairs.fast_s
+    straight = np.floor(np.clip(spare_s / pairs.step_s, 0.0, n))
+    tried = [straight]
+    if terms.calls is not None:
+        slow_batch, fast_batch = terms.calls.batch[:, None, pairs.slow], terms.calls.batch[:, None, pairs.fast]
+        tried.append(straight - straight % slow_batch)
+        tried.append(np.maximum(0.0, n - np.ceil((n - straight) / fast_batch) * fast_batch))
+        tried.append(np.maximum(0.0, tried[2] - tried[2] % slow_batch))
+    best = np.full(straight.shape, -1.0)
+    for x in tried:
+        if terms.calls is None:
+            fits = n * pairs.fast_s + x * np.where(pairs.step_s < NEVER_S, pairs.step_s, 0.0) <= room_s
+        else:
+            fits = terms.calls.run_s(pairs.slow, x) + terms.calls.run_s(pairs.fast, n - x) <= room_s
+        best = np.maximum(best, np.where(fits, x, -1.0))
+    gain = n * pairs.fast_gain + best * pairs.step_gain
+    gain[best < 0] = -np.inf
+    if terms.together is not None:
+        gain[np.broadcast_to(~terms.together[:, None, pairs.slow, pairs.fast], gain.shape)] = -np.inf
+    gain[window == 0] = 0.0  # nothing to do costs nothing
+    return _Table(window, gain, np.maximum(best, 0.0), None, None)
 
 
 def _room_s(ladder: Ladder, terms: Terms) -> Floats:
     """(P, N) or (P, 1) seconds for items, once the rungs of each pair are there."""
     room_s = terms.time_s[:, None] * (1 + _FIT)
-    if terms.charge_s is None:
+    if terms.load_s is None:
         return room_s
     pairs = ladder.pairs
-    slow_charge_s = np.where(pairs.slow == pairs.fast, 0.0, terms.charge_s[:, pairs.slow])
-    return room_s - terms.charge_s[:, pairs.fast] - slow_charge_s
+    slow_load_s = np.where(pairs.slow == pairs.fast, 0.0, terms.load_s[:, pairs.slow])
+    return room_s - terms.load_s[:, pairs.fast] - slow_load_s
 
 
 def _best_gain(table: _Table) -> Floats:
@@ -148,14 +222,37 @@ def _best_gain(table: _Table) -> Floats:
     return gain
 
 
-def _choose(gain: Floats) -> tuple[Ints, float]:
+def _choose(gain: Floats, rooms: _Rooms | None = None) -> tuple[Ints, float]:
     """Shifts (P,) that add up to 0 with the largest total of `gain` (P, W), whose middle column is shift 0.
 
-    Max-plus convolution up a binary tree of processors, each sum cut to +-_REACH on the way.
+    Max-plus convolution up a binary tree of processors, each sum cut to +-_REACH on the way. Where nodes have only so
+    much room, their processors are put together first, and their sums are cut off there.
     """
+    if rooms is None:
+        return _merge(gain)
+    width = 1 << int(np.bincount(rooms.node).max() - 1).bit_length()
+    seat = rooms.node * width + _rank_in_group(rooms.node)
+    seats = np.full((len(rooms.items) * width, gain.shape[1]), -np.inf)
+    seats[:, gain.shape[1] // 2] = 0.0  # nobody sits there
+    seats[seat] = gain
+    shifts, total = _merge(seats, rooms)
+    return shifts[seat], total
+
+
+def _rank_in_group(group: Ints) -> Ints:
+    """Position of each element among those of its (ascending) group."""
+    return np.arange(len(group)) - np.searchsorted(group, group)
+
+
+def _merge(gain: Floats, rooms: _Rooms | None = None) -> tuple[Ints, float]:
     merges: list[tuple[Ints, int, int]] = []
     level = gain
-    while len(level) > 2:
+    while True:
+        if rooms is not None and len(level) == len(rooms.items):
+            shift = np.arange(level.shape[1]) - level.shape[1] // 2
+            level = np.where(shift <= rooms.items[:, None], level, -np.inf)
+        if len(level) <= 2:
+            break
         paired, reach = len(level) // 2 * 2, level.shape[1] // 2
         merged, left = _convolve(level[0:paired:2], level[1:paired:2])
         merges.append((left, reach, len(level) - paired))
@@ -163,6 +260,8 @@ def _choose(gain: Floats) -> tuple[Ints, float]:
             merged = np.concatenate([merged, _widened(level[paired:], merged.shape[1])])
         level = merged
     shifts, total = _balance(level)
+    if total == -np.inf:
+        return np.zeros(len(gain), np.int64), total
     for left, reach, odd_rows in reversed(merges):
         pairs = len(left)
         first = left[np.arange(pairs), shifts[:pairs] + left.shape[1] // 2] - reach

@@ -1,0 +1,52 @@
+"""Which processor of a node may hold how much, where the memory does not suffice for everything."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def memory_shares(worth: Floats, needed: Floats, node: Ints, node_memory: Floats) -> Floats:
+    """(P,) bytes that each processor may use, so that those of a node fit together.
+
+    worth, needed   (P, H) what a rung would bring and the bytes it takes; worth <= 0 where it is not wanted
+    node            (P,) the node of each processor, ascending
+    node_memory     (N,) bytes, inf where not limited
+
+    Each processor gets what its rung needs in the combination that is worth most; nobody gets what is left over.
+    """
+    shares = node_memory[node]
+    for n in np.flatnonzero(np.isfinite(node_memory)):
+        rows = np.flatnonzero(node == n)
+        if len(rows) > 1:
+            shares[rows] = _best_split(worth[rows], needed[rows], float(node_memory[n]))
+    return shares
+
+
+def _best_split(worth: Floats, needed: Floats, memory: float) -> Floats:
+    """The combination of one rung (or none) per processor that fits and is worth most, as bytes per processor."""
+    totals, used = np.zeros(1), np.zeros(1)
+    chosen = np.zeros((1, 0))
+    for row_worth, row_needed in zip(worth, needed, strict=True):
+        wanted = np.flatnonzero((row_worth > 0) & (row_needed <= memory))
+        options_worth = np.concatenate(([0.0], row_worth[wanted]))
+        options_bytes = np.concatenate(([0.0], row_needed[wanted]))
+        totals = np.add.outer(totals, options_worth).ravel()
+        used = np.add.outer(used, options_bytes).ravel()
+        before = np.repeat(chosen, len(options_bytes), axis=0)
+        chosen = np.column_stack([before, np.tile(options_bytes, len(chosen))])
+        kept = _undominated(totals, used, memory)
+        totals, used, chosen = totals[kept], used[kept], chosen[kept]
+    best: Floats = chosen[int(totals.argmax())]
+    return best
+
+
+def _undominated(totals: Floats, used: Floats, memory: float) -> Ints:
+    """Combinations that fit and that none of fewer bytes is worth as much as."""
+    order = np.lexsort((-totals, used))
+    order = order[used[order] <= memory]
+    best_before = np.concatenate(([-np.inf], np.maximum.accumulate(totals[order])[:-1]))
+    return order[totals[order] > best_before]
