@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from equipoise.core.plan import Closest, Condition, Needs
-from equipoise.core.request import Request, Requirement
+from equipoise.core.plan import Closest, Condition, Needs, Plan
+from equipoise.core.request import Prefer, Request, Requirement
 from equipoise.planning import joint
 from equipoise.planning.predict import Prediction
 from equipoise.planning.problem import Problem
@@ -17,14 +17,17 @@ from equipoise.planning.strategies import strategy_named
 _HALVINGS = 20  # of the searches below: a millionth of where they start
 _DOUBLINGS = 40
 
+_MostAccurate = Callable[[float], "Prediction | None"]  # within so many seconds, whatever the floor
+
 
 def closest_plans(problem: Problem, strategy: str) -> Closest:
     """The most accurate plan at the deadline, the fastest at the floor, and the least violation of both."""
-    candidates = strategy_named(strategy).candidates
-    if candidates is None:
-        found = _closest_joint(problem)
+    chosen = strategy_named(strategy)
+    if chosen.candidates is not None:
+        counts = chosen.candidates(problem)
+        found = _closest_among(problem, [problem.predict(problem.shares(each)) for each in counts])
     else:
-        found = _closest_among(problem, [problem.predict(problem.shares(counts)) for counts in candidates(problem)])
+        found = _closest_joint(problem) if chosen.joint else _closest_solved(problem, chosen.solve)
     plans = [problem.plan(strategy, prediction) if prediction else None for prediction in found]
     return Closest(most_accurate_at_deadline=plans[0], fastest_at_floor=plans[1], least_violation=plans[2])
 
@@ -48,9 +51,32 @@ def needs(problem: Problem, closest: Closest, strategy: str) -> Needs:
 
 
 def _closest_joint(problem: Problem) -> tuple[Prediction | None, Prediction | None, Prediction | None]:
-    at_deadline = joint.most_accurate(problem, deadline_s=problem.deadline_s).prediction
+    def most_accurate(deadline_s: float) -> Prediction | None:
+        return joint.most_accurate(problem, deadline_s=deadline_s).prediction
+
+    at_deadline = most_accurate(problem.deadline_s)
     at_floor = joint.fastest(problem, floor=problem.floor).prediction
-    return at_deadline, at_floor, _least_violation(problem, at_deadline, at_floor)
+    return at_deadline, at_floor, _least_violation(problem, most_accurate, at_deadline, at_floor)
+
+
+def _closest_solved(
+    problem: Problem, solve: Callable[[Problem], Plan | None]
+) -> tuple[Prediction | None, Prediction | None, Prediction | None]:
+    """By a strategy that can be asked for nothing but the plan of a request."""
+
+    def asked(requirement: Requirement) -> Prediction | None:
+        request = Request(items=problem.items, requirement=requirement)
+        found = solve(Problem(request=request, fleet=problem.fleet, conditions=problem.conditions))
+        return None if found is None else problem.predict(found.shares)
+
+    def most_accurate(deadline_s: float) -> Prediction | None:
+        if math.isfinite(deadline_s):
+            return asked(Requirement(deadline_s=deadline_s))
+        return asked(Requirement(min_accuracy=problem.best_accuracy, prefer=Prefer.LATENCY))
+
+    at_deadline = most_accurate(problem.deadline_s)
+    at_floor = asked(Requirement(min_accuracy=problem.floor, prefer=Prefer.LATENCY))
+    return at_deadline, at_floor, _least_violation(problem, most_accurate, at_deadline, at_floor)
 
 
 def _closest_among(
@@ -65,21 +91,21 @@ def _closest_among(
     )
 
 
-def _least_violation(problem: Problem, *known: Prediction | None) -> Prediction | None:
+def _least_violation(problem: Problem, most_accurate: _MostAccurate, *known: Prediction | None) -> Prediction | None:
     """The plan whose larger relative violation is least, by a search over how much both promises are bent."""
     best = min((p for p in known if p is not None), key=problem.violation, default=None)
     high = problem.violation(best) if best else 1.0
     for _ in range(_DOUBLINGS):
         if best is not None:
             break
-        best = _bent(problem, high)
+        best = _bent(problem, most_accurate, high)
         high = problem.violation(best) if best else 2 * high
     low = 0.0
     for _ in range(_HALVINGS):
         if high - low <= 1e-6 * high:
             break
         middle = (low + high) / 2
-        found = _bent(problem, middle)
+        found = _bent(problem, most_accurate, middle)
         if found is None:
             low = middle
         else:
@@ -87,9 +113,9 @@ def _least_violation(problem: Problem, *known: Prediction | None) -> Prediction 
     return best
 
 
-def _bent(problem: Problem, violation: float) -> Prediction | None:
+def _bent(problem: Problem, most_accurate: _MostAccurate, violation: float) -> Prediction | None:
     """A plan that violates neither promise by more than this, relatively."""
-    found = joint.most_accurate(problem, deadline_s=problem.deadline_s * (1 + violation)).prediction
+    found = most_accurate(problem.deadline_s * (1 + violation))
     return found if found is not None and problem.violation(found) <= violation else None
 
 
