@@ -129,7 +129,7 @@ def _promise_lines(request: Request, plan: Plan, promises: Promises) -> Iterator
         else:
             yield f"The accuracy floor does not bind: {above}."
     if promises.whole_items and plan.gap is not None:
-        yield f"Whole items, batches and loads cost at most {100 * plan.gap:.2g} %, the distance to a bound without them."
+        yield f"Whole items, batches and loads cost at most {100 * plan.gap:.2g} %, the gap to a bound without them."
 
 
 def _more_accuracy_line(more: MoreAccuracy) -> str:
