@@ -25,6 +25,7 @@ _COMMANDS = {
     "run": _Command("equipoise.cli.run", "run"),
     "demo": _Command("equipoise.cli.demo", "demo"),
     "plan": _Command("equipoise.cli.plan", "plan"),
+    "stream": _Command("equipoise.cli.stream", "stream"),
     "frontier": _Command("equipoise.cli.frontier", "frontier"),
     "profile": _Command("equipoise.cli.profile", "profile"),
     "evaluate": _Command("equipoise.cli.evaluate", "evaluate"),

@@ -40,7 +40,6 @@ DEADLINE_S = 4.3
 MIN_ACCURACY = 0.96
 UNPLUGGED = "raspberry-pi-4"
 UNPLUGGED_AFTER = 0.4  # of the items
-NOT_COMPARED = {"equipoise", "milp"}  # the first has been run already, and the exact solver finds the same plan
 SLOW_DOWNS = (1, 2, 4)  # for machines that cannot play the boards at their real speed
 
 OnProgress = Callable[[Progress], None]
@@ -122,8 +121,8 @@ class Demo:
             "A strategy that finds no plan for both promises runs the most accurate one in time, if it has any.\n"
         )
         runs = [ours]
-        for name in STRATEGIES:
-            if name in NOT_COMPARED:
+        for name, strategy in STRATEGIES.items():
+            if name == self._plan.strategy or strategy.solver:
                 continue
             plan = plan_with(self._request, self._cluster, strategy=name)
             followed = plan.to_follow(WhenLate.KEEP_DEADLINE)

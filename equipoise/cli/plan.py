@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from equipoise.cli.clusters import load_cluster
+from equipoise.cli.explain import explanation_lines
 from equipoise.cli.options import (
     DeadlineOption,
     JsonOption,
@@ -21,14 +23,17 @@ from equipoise.cli.options import (
 )
 from equipoise.cli.render import console_for, infeasible_summary, plan_summary, plan_table, promise
 from equipoise.cli.report import DECLINED
+from equipoise.core.explanation import Explanation
 from equipoise.core.plan import Plan
 from equipoise.core.request import Request
 from equipoise.errors import UsageError
+from equipoise.planning.explain import explain as explain_plan
 from equipoise.planning.planner import plan as plan_with
 from equipoise.runtime.receipt import plan_json
 
 ClusterArgument = Annotated[Path, typer.Argument(metavar="CLUSTER.json", help="Cluster description.")]
 ItemsOption = Annotated[int, typer.Option("--items", metavar="N", help="How many items the request has.")]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Also say why the plan is what it is.")]
 
 
 def plan(
@@ -40,6 +45,7 @@ def plan(
     min_accuracy: MinAccuracyOption = 0.0,
     prefer: PreferOption = None,
     strategy: StrategyOption = "equipoise",
+    explain: ExplainOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Plan a request for a described cluster: who runs how many items with which variant.
@@ -51,11 +57,14 @@ def plan(
     )
     check_items(items)
     request = Request(items=items, requirement=requirement)
-    found = plan_with(request, load_cluster(cluster), strategy=strategy, clock=time.perf_counter)
+    described = load_cluster(cluster)
+    found = plan_with(request, described, strategy=strategy, clock=time.perf_counter)
+    explanation = explain_plan(request, described, found) if explain else None
     if as_json:
-        print(json.dumps(plan_json(found), indent=2))
+        explained = {"explanation": msgspec.to_builtins(explanation)} if explanation else {}
+        print(json.dumps(plan_json(found) | explained, indent=2))
     else:
-        _print(request, found)
+        _print(request, found, explanation)
     raise typer.Exit(0 if found.feasible else DECLINED)
 
 
@@ -65,7 +74,16 @@ def check_items(items: int) -> None:
         raise UsageError(f"--items must be at least 1, not {items}")
 
 
-def _print(request: Request, found: Plan) -> None:
+def _print(request: Request, found: Plan, explanation: Explanation | None) -> None:
+    _print_plan(request, found)
+    if explanation is not None:
+        console = console_for()
+        console.print("\nWhy:")
+        for line in explanation_lines(request, found, explanation):
+            console.print(f"- {line}", markup=False)
+
+
+def _print_plan(request: Request, found: Plan) -> None:
     console = console_for()
     if found.feasible:
         console.print(f"Promised: {promise(request.requirement)}.")

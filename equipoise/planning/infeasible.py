@@ -1,85 +1,204 @@
-"""What can be had when a request cannot: the closest plans, and what would make it feasible."""
+"""What can be had when a request cannot: the closest plans, and what would make it feasible.
+
+Every figure of `needs` has been put to the same strategy and the same exact solver that declined the request: with it
+there is a plan, and with a hair less (a thousandth) there is none. The second half costs a proof each, so the solver
+has only a part of its time for it. Where it runs out of that, or is not asked (`settle_s` 0), it is the fast method's
+word: there may be a plan with less that it does not find, by as much as it falls short of the optimum.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
-from equipoise.core.plan import Closest, Condition, Needs
-from equipoise.core.request import Request, Requirement
+from equipoise.core.plan import Closest, Condition, Needs, Plan
+from equipoise.core.request import Prefer, Requirement
 from equipoise.planning import joint
 from equipoise.planning.predict import Prediction
 from equipoise.planning.problem import Problem
-from equipoise.planning.strategies import strategy_named
+from equipoise.planning.strategies import Strategy, strategy_named
 
-_HALVINGS = 20  # of the searches below: a millionth of where they start
-_DOUBLINGS = 40
+HAIR = 1e-3  # relative: so much less than a figure of `needs` is declined
+_PART = 0.25  # of the exact solver's time, for each question asked again
+_FINEST = 1e-6  # relative: the first step where a figure has to be looked for
+_PROBES = 40  # of each search below
+_HALVINGS = 20  # of the search for the least violation: a millionth of where it starts
+_FASTEST = 1e6  # times as fast: what cannot be done then is not a matter of speed
+
+_MostAccurate = Callable[[float], "Prediction | None"]  # within so many seconds, whatever the floor
 
 
-def closest_plans(problem: Problem, strategy: str) -> Closest:
-    """The most accurate plan at the deadline, the fastest at the floor, and the least violation of both."""
-    candidates = strategy_named(strategy).candidates
-    if candidates is None:
-        found = _closest_joint(problem)
-    else:
-        found = _closest_among(problem, [problem.predict(problem.shares(counts)) for counts in candidates(problem)])
-    plans = [problem.plan(strategy, prediction) if prediction else None for prediction in found]
+def closest_plans(problem: Problem, strategy: str, settle_s: float = 0.0) -> Closest:
+    """The most accurate plan at the deadline, the fastest at the floor, and the least violation of both.
+
+    settle_s   seconds that the exact solver had for the request itself; 0 to take the fast method's word
+    """
+    chosen = strategy_named(strategy)
+    search = _Search(problem=problem, strategy=chosen, settle_s=_PART * settle_s)
+    predictions: list[Prediction] = []
+    if chosen.candidates is not None:
+        predictions = [problem.predict(problem.shares(counts)) for counts in chosen.candidates(problem)]
+    most_accurate = _most_accurate_by(problem, chosen)
+    at_deadline = search.most_accurate(_first_in_time(problem, predictions, most_accurate))
+    at_floor = search.fastest(_first_at_floor(problem, chosen, predictions))
+    least = min(predictions, key=problem.violation, default=None)
+    if least is None:
+        least = _least_violation(problem, most_accurate, at_deadline, at_floor)
+    plans = [problem.plan(strategy, found) if found else None for found in (at_deadline, at_floor, least)]
     return Closest(most_accurate_at_deadline=plans[0], fastest_at_floor=plans[1], least_violation=plans[2])
 
 
-def needs(problem: Problem, closest: Closest, strategy: str) -> Needs:
-    """What would have to change; each figure was tried: with it, the strategy finds a plan."""
-
-    def feasible(changed: Problem) -> bool:
-        return strategy_named(strategy).solve(changed) is not None
-
+def needs(problem: Problem, closest: Closest, strategy: str, settle_s: float = 0.0) -> Needs:
+    """What would have to change; each figure alone suffices, and a hair less does not. None where it alone cannot."""
+    search = _Search(problem=problem, strategy=strategy_named(strategy), settle_s=_PART * settle_s)
     deadline_s = min_accuracy = speed_factor = None
     if closest.fastest_at_floor is not None:
-        fastest_s = closest.fastest_at_floor.latency_s
-        deadline_s = _least(fastest_s, lambda seconds: feasible(_with(problem, deadline_s=seconds)))
-        if problem.deadline_s < math.inf:
-            start = max(1.0, fastest_s / problem.deadline_s)
-            speed_factor = _least(start, lambda factor: feasible(_faster(problem, factor)))
+        deadline_s = _enough(closest.fastest_at_floor.latency_s, search.is_kept_within, towards=1)
     if closest.most_accurate_at_deadline is not None:
-        min_accuracy = closest.most_accurate_at_deadline.accuracy
+        min_accuracy = _enough(closest.most_accurate_at_deadline.accuracy, search.is_kept_above, towards=-1)
+    if deadline_s is not None and math.isfinite(problem.deadline_s):
+        speed_factor = _least(max(1.0, deadline_s / problem.deadline_s), search.is_kept_by_speed)
     return Needs(deadline_s=deadline_s, min_accuracy=min_accuracy, speed_factor=speed_factor)
 
 
-def _closest_joint(problem: Problem) -> tuple[Prediction | None, Prediction | None, Prediction | None]:
-    at_deadline = joint.most_accurate(problem, deadline_s=problem.deadline_s).prediction
-    at_floor = joint.fastest(problem, floor=problem.floor).prediction
-    return at_deadline, at_floor, _least_violation(problem, at_deadline, at_floor)
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """A declined problem, and the planner to be asked again about changed ones."""
+
+    problem: Problem
+    strategy: Strategy
+    settle_s: float
+
+    def answer(self, problem: Problem) -> Prediction | None:
+        """A prediction that keeps the promises of `problem`, if the planner finds one."""
+        found = self.strategy.solve(problem) or self.strategy.settle(problem, self.settle_s)
+        if found is not None and found.feasible:
+            return problem.predict(found.shares)
+        if not (self.strategy.joint and joint.is_admitted_by_bound(problem)):
+            return None
+        # As the planner does when it looks for the closest plans: now and then one of them keeps both promises.
+        looks = (
+            joint.most_accurate(problem, deadline_s=problem.deadline_s),
+            joint.fastest(problem, floor=problem.floor),
+        )
+        kept = (look.prediction for look in looks if look.prediction is not None and problem.keeps(look.prediction))
+        return next(kept, None)
+
+    def most_accurate(self, known: Prediction | None) -> Prediction | None:
+        """The most accurate plan in time: `known`, raised by asking for higher floors as long as there are any."""
+        best, step = known or self._above(0.0), HAIR
+        for _ in range(_PROBES):
+            found = None if best is None else self._above(best.accuracy * (1 + step))
+            if found is not None and best is not None and found.accuracy > best.accuracy:
+                best, step = found, 2 * step
+            elif step == HAIR:
+                break
+            else:
+                step = HAIR
+        return best
+
+    def fastest(self, known: Prediction | None) -> Prediction | None:
+        """The fastest plan at the floor: `known`, lowered by asking for earlier deadlines as long as there are any."""
+        best, step = known or self._within(math.inf), HAIR
+        for _ in range(_PROBES):
+            found = None if best is None else self._within(best.latency_s * (1 - min(step, 0.5)))
+            if found is not None:
+                best, step = found, 2 * step
+            elif step == HAIR:
+                break
+            else:
+                step = HAIR
+        return best
+
+    def is_kept_within(self, deadline_s: float) -> bool:
+        """True if this deadline is all that the request needs."""
+        return self.answer(_due(self.problem, deadline_s)) is not None
+
+    def is_kept_above(self, floor: float) -> bool:
+        """True if this floor is all that the request needs."""
+        return self.answer(_with(self.problem, min_accuracy=floor)) is not None
+
+    def is_kept_by_speed(self, factor: float) -> bool:
+        """True if processors so many times as fast are all that the request needs."""
+        return self.answer(_faster(self.problem, factor)) is not None
+
+    def _above(self, floor: float) -> Prediction | None:
+        """A plan in time above this floor, the most accurate that the planner finds."""
+        if floor > 1.0:
+            return None
+        changed = _with(self.problem, min_accuracy=floor)
+        found = self.answer(changed)
+        if found is None or not math.isfinite(changed.deadline_s) or changed.prefer is Prefer.ACCURACY:
+            return found
+        better = self.answer(_with(changed, prefer=Prefer.ACCURACY))
+        return found if better is None else max(found, better, key=lambda prediction: prediction.accuracy)
+
+    def _within(self, deadline_s: float) -> Prediction | None:
+        """A plan at the floor within this deadline, the fastest that the planner finds."""
+        changed = _due(self.problem, deadline_s)
+        found = self.answer(changed)
+        if found is None or changed.prefer is Prefer.LATENCY:
+            return found
+        faster = self.answer(_with(changed, prefer=Prefer.LATENCY))
+        return found if faster is None else min(found, faster, key=lambda prediction: prediction.latency_s)
 
 
-def _closest_among(
-    problem: Problem, predictions: list[Prediction]
-) -> tuple[Prediction | None, Prediction | None, Prediction | None]:
+def _most_accurate_by(problem: Problem, strategy: Strategy) -> _MostAccurate:
+    """How the strategy finds the most accurate plan within a deadline."""
+    if strategy.joint:
+        return lambda deadline_s: joint.most_accurate(problem, deadline_s=deadline_s).prediction
+
+    def asked(deadline_s: float) -> Prediction | None:
+        changed = _due(_with(problem, min_accuracy=0.0), deadline_s)
+        if math.isfinite(deadline_s):
+            changed = _with(changed, prefer=Prefer.ACCURACY)
+        else:
+            changed = _with(changed, prefer=Prefer.LATENCY, min_accuracy=problem.best_accuracy)
+        return _solved(changed, strategy)
+
+    return asked
+
+
+def _first_in_time(problem: Problem, predictions: list[Prediction], most_accurate: _MostAccurate) -> Prediction | None:
+    if not predictions:
+        return most_accurate(problem.deadline_s)
     in_time = [p for p in predictions if problem.keeps(p, floor=0.0)]
+    return max(in_time, key=lambda p: (p.accuracy, -p.latency_s), default=None)
+
+
+def _first_at_floor(problem: Problem, strategy: Strategy, predictions: list[Prediction]) -> Prediction | None:
+    if strategy.joint:
+        return joint.fastest(problem, floor=problem.floor).prediction
+    if not predictions:
+        return _solved(_due(problem, math.inf), strategy)
     accurate = [p for p in predictions if problem.keeps(p, deadline_s=math.inf)]
-    return (
-        max(in_time, key=lambda p: (p.accuracy, -p.latency_s), default=None),
-        min(accurate, key=lambda p: (p.latency_s, -p.accuracy), default=None),
-        min(predictions, key=problem.violation, default=None),
-    )
+    return min(accurate, key=lambda p: (p.latency_s, -p.accuracy), default=None)
 
 
-def _least_violation(problem: Problem, *known: Prediction | None) -> Prediction | None:
+def _solved(problem: Problem, strategy: Strategy) -> Prediction | None:
+    found: Plan | None = strategy.solve(problem)
+    return None if found is None else problem.predict(found.shares)
+
+
+def _least_violation(problem: Problem, most_accurate: _MostAccurate, *known: Prediction | None) -> Prediction | None:
     """The plan whose larger relative violation is least, by a search over how much both promises are bent."""
     best = min((p for p in known if p is not None), key=problem.violation, default=None)
     high = problem.violation(best) if best else 1.0
-    for _ in range(_DOUBLINGS):
+    for _ in range(_PROBES):
         if best is not None:
             break
-        best = _bent(problem, high)
+        best = _bent(problem, most_accurate, high)
         high = problem.violation(best) if best else 2 * high
     low = 0.0
     for _ in range(_HALVINGS):
-        if high - low <= 1e-6 * high:
+        if high - low <= _FINEST * high:
             break
         middle = (low + high) / 2
-        found = _bent(problem, middle)
+        found = _bent(problem, most_accurate, middle)
         if found is None:
             low = middle
         else:
@@ -87,32 +206,65 @@ def _least_violation(problem: Problem, *known: Prediction | None) -> Prediction 
     return best
 
 
-def _bent(problem: Problem, violation: float) -> Prediction | None:
+def _bent(problem: Problem, most_accurate: _MostAccurate, violation: float) -> Prediction | None:
     """A plan that violates neither promise by more than this, relatively."""
-    found = joint.most_accurate(problem, deadline_s=problem.deadline_s * (1 + violation)).prediction
+    found = most_accurate(problem.deadline_s * (1 + violation))
     return found if found is not None and problem.violation(found) <= violation else None
 
 
-def _least(start: float, feasible: Callable[[float], bool]) -> float | None:
-    """The least figure from `start` upwards that is feasible, to a millionth; None if none is found."""
-    low, high, step = start, start, start * 1e-6
-    while not feasible(high):
-        low, high = high, high + step
-        step *= 2
-        if high > 1e6 * start:
-            return None
-    while high - low > 1e-6 * start:
-        middle = (low + high) / 2
-        low, high = (low, middle) if feasible(middle) else (middle, high)
+def _enough(figure: float, is_kept: Callable[[float], bool], *, towards: int) -> float | None:
+    """The figure of a plan that was found, moved as little as it takes for the planner to find a plan again.
+
+    It takes nothing but where a tolerance of the solver, or the search for another preference, is in the way.
+    """
+    if is_kept(figure):
+        return figure
+    factor = _least(1.0, lambda factor: is_kept(figure * factor**towards))
+    return None if factor is None else figure * factor**towards
+
+
+def _least(start: float, is_kept: Callable[[float], bool]) -> float | None:
+    """The least figure around `start` that suffices, so that a hair less does not; None if none is found."""
+    low, high = _bracket(start, is_kept)
+    if high > _FASTEST * start:
+        return None
+    for _ in range(_PROBES):
+        if high - low > HAIR * high * (1 + _FINEST):
+            middle = (low + high) / 2
+            low, high = (low, middle) if is_kept(middle) else (middle, high)
+        elif low > high * (1 - HAIR) and is_kept(high * (1 - HAIR)):
+            low, high = 0.9 * high, high * (1 - HAIR)  # what is kept is not quite monotone: look further down
+        else:
+            break
     return high
 
 
-def _with(problem: Problem, *, deadline_s: float) -> Problem:
-    """The same problem with only this deadline, whatever its preference was limited by."""
-    old = problem.request.requirement
-    requirement = Requirement(deadline_s=deadline_s, min_accuracy=old.min_accuracy, prefer=old.prefer)
-    request = Request(items=problem.items, requirement=requirement)
-    return Problem(request=request, fleet=problem.fleet, conditions=problem.conditions)
+def _bracket(start: float, is_kept: Callable[[float], bool]) -> tuple[float, float]:
+    """A figure that is declined and one that is kept, close to `start`; the second is inf if none is found."""
+    if is_kept(start):
+        high, step = start, HAIR
+        while is_kept(start * (1 - step)) and step < 0.5:
+            high, step = start * (1 - step), 2 * step
+        return start * (1 - step), high
+    low, step = start, HAIR / 4
+    while not is_kept(start * (1 + step)):
+        low, step = start * (1 + step), 2 * step
+        if step > _FASTEST:
+            return low, math.inf
+    return low, start * (1 + step)
+
+
+def _with(problem: Problem, **changes: Any) -> Problem:
+    """The same problem with a changed requirement."""
+    requirement: Requirement = msgspec.structs.replace(problem.request.requirement, **changes)
+    return replace(problem, request=msgspec.structs.replace(problem.request, requirement=requirement))
+
+
+def _due(problem: Problem, deadline_s: float) -> Problem:
+    """The same problem with only this deadline; without one, less time is all that slack can go to."""
+    if math.isfinite(deadline_s):
+        return _with(problem, deadline_s=deadline_s, throughput_per_s=None)
+    return _with(problem, deadline_s=None, throughput_per_s=None, prefer=Prefer.LATENCY)
 
 
 def _faster(problem: Problem, factor: float) -> Problem:
@@ -122,4 +274,4 @@ def _faster(problem: Problem, factor: float) -> Problem:
         for pid in problem.fleet.pids
         for state in [problem.conditions.get(pid, Condition())]
     }
-    return Problem(request=problem.request, fleet=problem.fleet, conditions=conditions)
+    return replace(problem, conditions=conditions)

@@ -49,15 +49,15 @@ def plan(
         raise PlanningError("no processor is available that has a profile of any variant and the memory for it")
     found = chosen.solve(problem) or chosen.settle(problem, settle_s)
     if found is None or not found.feasible:
-        found = _closest(problem, chosen.name)
+        found = _closest(problem, chosen.name, settle_s)
     return msgspec.structs.replace(found, solve_s=clock() - started_s) if clock else found
 
 
-def _closest(problem: Problem, strategy: str) -> Plan:
-    closest = closest_plans(problem, strategy)
+def _closest(problem: Problem, strategy: str, settle_s: float) -> Plan:
+    closest = closest_plans(problem, strategy, settle_s)
     least = closest.least_violation
     if least is None:
         raise PlanningError(f"strategy {strategy!r} finds no plan at all for {problem.items} items")
     if least.feasible:
         return least  # the search for the least violation looks further, and has found one with none
-    return msgspec.structs.replace(least, closest=closest, needs=needs(problem, closest, strategy))
+    return msgspec.structs.replace(least, closest=closest, needs=needs(problem, closest, strategy, settle_s))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from equipoise.core.plan import Plan
 from equipoise.errors import UnknownStrategyError
-from equipoise.planning import baselines, exact, joint
+from equipoise.planning import baselines, exact, joint, proteus
 from equipoise.planning.predict import Prediction
 from equipoise.planning.problem import Ints, Problem
 
@@ -21,6 +21,8 @@ class Strategy:
     settle    looks again, exactly, for at most so many seconds, where `solve` may have missed a plan
     adapts    its plan is made anew when the world drifts; the literature's only when a node is lost
     pooled    whoever is idle takes the next item, whatever the shares say
+    joint     it plans the whole problem, so where it finds nothing the fast method's closest plans are its own
+    solver    it asks a MILP solver each time: slow, and not there on every board, so used only by name
     """
 
     name: str
@@ -30,6 +32,8 @@ class Strategy:
     candidates: Candidates | None = None
     adapts: bool = False
     pooled: bool = False
+    joint: bool = False
+    solver: bool = False
 
 
 def _among(name: str, candidates: Candidates) -> Callable[[Problem], Plan | None]:
@@ -59,8 +63,14 @@ STRATEGIES: dict[str, Strategy] = {
             solve=joint.solve,
             settle=exact.settle,
             adapts=True,
+            joint=True,
         ),
-        Strategy(name="milp", summary="the same, exactly, by a MILP solver", solve=exact.solve),
+        Strategy(
+            name="milp", summary="the same, exactly, by a MILP solver", solve=exact.solve, joint=True, solver=True
+        ),
+        Strategy(
+            name="proteus", summary="one variant per processor, by a MILP solver", solve=proteus.solve, solver=True
+        ),
         _baseline("single", "the best one node, one variant", baselines.single),
         _baseline("uniform", "equal shares, most accurate variant", baselines.uniform),
         _baseline("uniform-variant", "equal shares, one variant for all", baselines.uniform_variant),
