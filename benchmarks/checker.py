@@ -6,6 +6,7 @@ follows docs/planning.md, item by item and call by call, slowly.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from statistics import NormalDist
@@ -31,7 +32,7 @@ def call_s(profile: dict[str, Any], items: int) -> float:
     seconds = {int(size): s for size, s in profile["latency_s"].items()}
     if items <= sizes[0]:
         return seconds[sizes[0]]
-    for low, high in zip(sizes, sizes[1:], strict=False):
+    for low, high in itertools.pairwise(sizes):
         if low <= items <= high:
             return seconds[low] + (seconds[high] - seconds[low]) * (items - low) / (high - low)
     raise ValueError(f"a call of {items} items is larger than any that was measured")
@@ -60,7 +61,7 @@ def costs(cluster: Cluster, plan: Plan, confidence: float | None = None) -> dict
         left = share.items
         if (*key, share.variant) not in held:
             busy[key] = busy.get(key, 0.0) + profile.get("load_s", 0.0)
-        held[*key, share.variant] = profile.get("memory_bytes", 0)
+        held[(*key, share.variant)] = profile.get("memory_bytes", 0)
         while left > 0:
             now = min(left, share.batch)
             busy[key] += call_s(profile, now)
@@ -70,12 +71,14 @@ def costs(cluster: Cluster, plan: Plan, confidence: float | None = None) -> dict
         if weight:
             sent[share.node] = sent.get(share.node, 0.0) + weight * share.items
             longest[key] = max(longest.get(key, 0.0), call_s(profile, share.batch))
-    latency_s = max(finish_s(world, key, busy, variance, longest, sent, confidence) for key in busy)
+    latency_s = max(
+        finish_s(world, key, busy, variance=variance, longest=longest, sent=sent, confidence=confidence) for key in busy
+    )
     power_w, energy_j = idle_w(world), 0.0
-    for node, processor in busy:
+    for (node, processor), seconds in busy.items():
         watts = processor_of(world, node, processor)
         extra_w = math.nan if watts.get("active_w") is None else watts["active_w"] - (watts.get("idle_w") or 0.0)
-        power_w, energy_j = power_w + extra_w, energy_j + extra_w * busy[node, processor]
+        power_w, energy_j = power_w + extra_w, energy_j + extra_w * seconds
     items = sum(share.items for share in plan.shares)
     return {
         "items": items,
@@ -92,7 +95,7 @@ def costs(cluster: Cluster, plan: Plan, confidence: float | None = None) -> dict
     }
 
 
-def finish_s(world, key, busy, variance, longest, sent, confidence) -> float:
+def finish_s(world, key, busy, *, variance, longest, sent, confidence) -> float:
     """When one processor is done."""
     node = next(n for n in world["nodes"] if n["name"] == key[0])
     link = node.get("link", {})

@@ -20,14 +20,17 @@ class Instance:
     request: Request
 
 
-def random_instance(seed: int, *, nodes: int | None = None, variants: int | None = None, processors: int = 3) -> Instance:
+def random_instance(
+    seed: int, *, nodes: int | None = None, variants: int | None = None, processors: int = 3
+) -> Instance:
     """2 to 8 nodes of 1 to 3 processors, 3 to 10 variants, unless told otherwise; a request that may be infeasible."""
     rng = np.random.default_rng(seed)
     count = variants or int(rng.integers(3, 11))
     cluster = random_cluster(rng, nodes or int(rng.integers(2, 9)), count, processors)
     items = int(rng.choice([30, 100, 300, 1000]))
     quickest_s = items / sum(
-        1 / min(p.latency_s[b] / b for p in processor.profiles for b in p.latency_s) for _, processor in cluster.processors()
+        1 / min(p.latency_s[b] / b for p in processor.profiles for b in p.latency_s)
+        for _, processor in cluster.processors()
     )
     accuracies = [variant.accuracy for variant in cluster.variants]
     requirement = Requirement(
@@ -42,7 +45,9 @@ def random_cluster(rng: np.random.Generator, nodes: int, variants: int, processo
     """Unequal boards on which better variants mostly cost more."""
     cost_s = 0.02 * np.sort(rng.lognormal(0, 1, variants))
     memory = rng.uniform(10e6, 80e6, variants)
-    bytes_by_variant = rng.uniform(5e3, 3e4) * (np.ones(variants) if rng.random() < 0.5 else rng.uniform(0.5, 2, variants))
+    bytes_by_variant = rng.uniform(5e3, 3e4) * (
+        np.ones(variants) if rng.random() < 0.5 else rng.uniform(0.5, 2, variants)
+    )
     return Cluster(
         family="random",
         variants=tuple(

@@ -1,9 +1,9 @@
 """Strategy `milp`: the plan as a mixed-integer linear program, solved by HiGHS. The reference for the fast method.
 
-Columns: whole items x[p,v]; where a variant runs best in calls of b items, whole calls k[p,v] and the rest of an incomplete
-one, x = b k + rest, whose cost is linear between measured batch sizes (a binary per piece); u[p,v] = 1 where p uses v, if
-that has a fixed cost, takes memory or inputs that travel; w[p] = 1 where p works at all, if it cannot start at once or power is
-limited; and the end T, fixed to the deadline unless latency is what to minimise.
+Columns: whole items x[p,v]; where a variant runs best in calls of b items, whole calls k[p,v] and the rest of an
+incomplete one, x = b k + rest, whose cost is linear between measured batch sizes (a binary per piece); u[p,v] = 1
+where p uses v, if that has a fixed cost, takes memory or inputs that travel; w[p] = 1 where p works at all, if it cannot
+start at once or power is limited; and the end T, fixed to the deadline unless latency is what to minimise.
 
     busy[p] = sum_v run_s(x[p,v]) + load_s[p,v] u[p,v]  <=  speed[p] (T - start_s[p] w[p])
     link_s[p] w[p] + input bytes of p's node / bandwidth + longest call of p  <=  T, and the same for the uplink
@@ -164,8 +164,8 @@ class _Model:
         fleet, ready = self._problem.fleet, self._problem.readiness
         if not math.isfinite(self._deadline_s):
             return self._problem.items
-        time_s = max(0.0, (self._deadline_s - ready.start_s[cell[0]]) * ready.speed[cell[0]])
-        return min(self._problem.items, math.floor(time_s / fleet.item_s[cell] * (1 + TOLERANCE)))
+        time_s = max(0.0, float((self._deadline_s - ready.start_s[cell[0]]) * ready.speed[cell[0]]))
+        return min(self._problem.items, math.floor(time_s / float(fleet.item_s[cell]) * (1 + TOLERANCE)))
 
     def _is_counted(self, cell: Cell) -> bool:
         fleet = self._problem.fleet
@@ -263,7 +263,9 @@ class _Model:
     def _add_memory(self) -> None:
         fleet = self._problem.fleet
         for n, memory in enumerate(fleet.node_memory_bytes.tolist()):
-            held = [(use, float(fleet.memory_bytes[c]) / memory) for c, use in self._uses.items() if fleet.node[c[0]] == n]
+            held = [
+                (use, float(fleet.memory_bytes[c]) / memory) for c, use in self._uses.items() if fleet.node[c[0]] == n
+            ]
             if fleet.is_memory_bound and math.isfinite(memory) and held:
                 self._add_row(held, upper=1.0)
 

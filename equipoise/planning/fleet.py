@@ -63,8 +63,11 @@ class Ladder:
 
     def only(self, rungs: Ints) -> Ladder:
         """Some rungs (P, K) of each processor, slowest first."""
-        variant, item_s, gain = (np.take_along_axis(array, rungs, 1) for array in (self.variant, self.item_s, self.gain))
-        return Ladder(variant=variant, item_s=item_s, gain=gain)
+        return Ladder(
+            variant=np.take_along_axis(self.variant, rungs, 1),
+            item_s=np.take_along_axis(self.item_s, rungs, 1),
+            gain=np.take_along_axis(self.gain, rungs, 1),
+        )
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -177,7 +180,8 @@ class Fleet:
     @cached_property
     def item_j(self) -> Floats:
         """(P, V) joules beyond idling; nan where the watts are not described."""
-        return np.where(np.isfinite(self.item_s), self.item_s, np.nan) * self.watts[:, None]
+        joules: Floats = np.where(np.isfinite(self.item_s), self.item_s, np.nan) * self.watts[:, None]
+        return joules
 
     @cached_property
     def index(self) -> dict[ProcessorId, int]:
@@ -197,7 +201,7 @@ class Fleet:
     @cached_property
     def shortest_call_s(self) -> Floats:
         """(P, V) seconds of the shortest call; inf where there is none."""
-        shortest_s = self.call_s.copy()
+        shortest_s: Floats = self.call_s.copy()
         rows, columns = np.nonzero(self.batch > 1)
         shortest_s[rows, columns] = np.minimum(shortest_s[rows, columns], self.rest_s[self.rest_at[rows, columns] + 1])
         return shortest_s

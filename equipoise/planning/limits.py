@@ -11,7 +11,6 @@ import numpy as np
 from equipoise.core.plan import Condition
 from equipoise.core.request import Prefer, Requirement
 from equipoise.planning.fleet import ladder_of
-from equipoise.planning.hulls import upper_hulls
 from equipoise.planning.mixer import Found, Mixer
 from equipoise.planning.predict import Prediction
 from equipoise.planning.problem import TOLERANCE, Floats, Problem, described_watts, item_joules
@@ -26,8 +25,8 @@ _PRECISION = 1e-3  # relative, of the least time within an energy budget
 def within_power(problem: Problem) -> Problem:
     """The same problem with only those processors that may be at work together under `max_power_w`.
 
-    Processors are taken in the order of what they are worth per watt, as many as fit; of several prices of an item, that one
-    whose choice promises most.
+    Processors are taken in the order of what they are worth per watt, as many as fit; of several prices of an item,
+    that one whose choice promises most.
     Raises PlanningError if the power of a processor is not described.
     """
     most_w = problem.request.requirement.max_power_w
@@ -94,8 +93,10 @@ def within_energy(problem: Problem, best: Callable[[Problem], Found]) -> Found:
 
 
 def _most_accurate(problem: Problem, most_j: float, bound: float) -> Found:
-    """Lagrange: at a price per joule an item is worth accuracy - price x joules. The least price whose plan is within the
-    budget is looked for; at any price, (most worth + price x budget) bounds the accuracy.
+    """Lagrange: at a price per joule an item is worth accuracy - price x joules.
+
+    The least price whose plan is within the budget is looked for; at any price, (most worth + price x budget) bounds
+    the accuracy.
     """
     joules = item_joules(problem)
     item_s = np.where(problem.usable, problem.fleet.item_s, np.inf)
@@ -103,7 +104,7 @@ def _most_accurate(problem: Problem, most_j: float, bound: float) -> Found:
     low, high, price = 0.0, math.inf, 1.0 / float(np.nanmax(joules))
     for _ in range(_HALVINGS):
         ladder = ladder_of(item_s, problem.fleet.accuracy - price * np.nan_to_num(joules))
-        found = (mixed := Mixer(problem, ladder, upper_hulls(ladder.item_s, ladder.gain)).mix(problem.deadline_s)).prediction
+        found = (mixed := Mixer(problem, ladder).mix(problem.deadline_s)).prediction
         bound = min(bound, (mixed.bound + price * most_j) / problem.items)
         if found is not None and problem.is_within_limits(found):
             high = price

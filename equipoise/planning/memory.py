@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 def memory_shares(worth: Floats, needed: Floats, node: Ints, node_memory: Floats) -> Floats:
@@ -50,3 +51,29 @@ def _undominated(totals: Floats, used: Floats, memory: float) -> Ints:
     order = order[used[order] <= memory]
     best_before = np.concatenate(([-np.inf], np.maximum.accumulate(totals[order])[:-1]))
     return order[totals[order] > best_before]
+
+
+def with_leftovers(own: Floats, squeeze: Ints, node: Ints, node_memory: Floats) -> Floats:
+    """(P,) bytes with what each squeezed node has left over: for all alike and more than once while it is squeezed
+    little, then divided, at last for its first processor with work alone.
+    """
+    bytes_of: Floats = np.minimum(own, node_memory[node])
+    for n in np.flatnonzero(squeeze > 0):
+        rows = np.flatnonzero(node == n)
+        left = node_memory[n] - bytes_of[rows].sum()
+        at_work = rows[bytes_of[rows] > 0]
+        if squeeze[n] == 1:
+            bytes_of[rows] += left
+        elif squeeze[n] == 2:
+            bytes_of[at_work] += left / max(1, len(at_work))
+        elif len(at_work):
+            bytes_of[at_work[0]] += left
+    return bytes_of
+
+
+def fit_together(needed: Floats, bytes_of: Floats) -> Bools:
+    """(P, H, H) rungs that a processor may both use, of which it needs `needed` (P, H) in `bytes_of` (P,)."""
+    both = needed[:, :, None] + needed[:, None, :]
+    alone = np.eye(needed.shape[1], dtype=bool) & (needed <= bytes_of[:, None])[:, :, None]
+    fits: Bools = (both <= bytes_of[:, None, None]) | alone
+    return fits

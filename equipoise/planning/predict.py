@@ -1,9 +1,9 @@
 """The cost model: what to expect when given shares are run. Every strategy is judged by it.
 
-A processor runs its shares one after another. A share costs `load_s` if its variant is not resident, then whole calls of
-its batch size and a last call with what remains. Inputs travel while others are computed: over the coordinator's uplink,
-which all nodes share, and over the node's link, which its processors share; the last call can only begin when all inputs
-of the node have come. The variants that a node uses have to fit into its memory together.
+A processor runs its shares one after another. A share costs `load_s` if its variant is not resident, then whole calls
+of its batch size and a last call with what remains. Inputs travel while others are computed: over the coordinator's
+uplink, which all nodes share, and over the node's link, which its processors share; the last call can only begin when
+all inputs of the node have come. The variants that a node uses have to fit into its memory together.
 
     busy(p)    = sum over shares of [load_s + run_s(items, batch)] / speed(p)
     compute(p) = link latency + busy_s(p) + busy(p)
@@ -14,11 +14,12 @@ of the node have come. The variants that a node uses have to fit into its memory
     energy     = sum (active_w - idle_w) x busy(p)
     power      = sum of idle_w over all processors + sum of (active_w - idle_w) over those at work
 
-Energy is what the request adds: the boards idle anyway. It is None if a processor with work has no `active_w`; so is power.
+Energy is what the request adds: the boards idle anyway. It is None if a processor with work has no `active_w`; so is
+power.
 
-z is 0 unless a confidence is asked for. Calls scatter independently, so variances add up, and the sum over many calls is
-close to normal. All n processors whose time scatters have to be in time: each at confidence^(1/n), which is exact if they
-scatter independently and cautious if they are slow together (Sidak, JASA 62, 1967).
+z is 0 unless a confidence is asked for. Calls scatter independently, so variances add up, and the sum over many calls
+is close to normal. All n processors whose time scatters have to be in time: each at confidence^(1/n), which is exact if
+they scatter independently and cautious if they are slow together (Sidak, JASA 62, 1967).
 """
 
 from __future__ import annotations
@@ -87,9 +88,7 @@ class CostModel:
         self._variants = {variant.name: variant for variant in cluster.variants}
         self._uplink_bytes_per_s = cluster.uplink_bytes_per_s
 
-    def predict(
-        self, shares: Sequence[Share], conditions: Conditions, confidence: float | None = None
-    ) -> Prediction:
+    def predict(self, shares: Sequence[Share], conditions: Conditions, confidence: float | None = None) -> Prediction:
         """See the module's head for the formulas."""
         loads: dict[ProcessorId, _Load] = {}
         sent_bytes: dict[str, int] = {}

@@ -150,7 +150,9 @@ class Problem:
 
     def gap(self, plan: Plan, bound: float | None) -> float | None:
         """How far a plan is from what no plan can beat, relatively."""
-        value = {Prefer.ACCURACY: plan.accuracy, Prefer.LATENCY: plan.latency_s, Prefer.ENERGY: plan.energy_j}[self.prefer]
+        value = {Prefer.ACCURACY: plan.accuracy, Prefer.LATENCY: plan.latency_s, Prefer.ENERGY: plan.energy_j}[
+            self.prefer
+        ]
         return None if bound is None or value is None else relative_gap(value, bound)
 
 
@@ -163,14 +165,14 @@ def described_watts(problem: Problem) -> Floats:
     unknown = usable & np.isnan(fleet.watts)
     if unknown.any():
         raise PlanningError(
-            f"to plan energy or power, that of every processor has to be known, but {fleet.pids[int(unknown.argmax())]} "
-            "has no active_w; add active_w (and idle_w) to its description, or ask for neither"
+            f"energy and power can only be planned if every processor's is known, but "
+            f"{fleet.pids[int(unknown.argmax())]} has no active_w; add active_w (and idle_w) to its description, or prefer accuracy or latency"
         )
     return np.where(usable, fleet.watts, 0.0)
 
 
 def item_joules(problem: Problem) -> Floats:
-    """(P, V) that an item adds to idling; nan where it cannot be run. Raises PlanningError if power is not described."""
+    """(P, V) that an item adds to idling; nan where it cannot be run. Raises PlanningError if watts are not known."""
     item_s = np.where(problem.usable, problem.fleet.item_s, np.nan)
     joules: Floats = item_s * (described_watts(problem) / problem.readiness.speed)[:, None]
     return joules

@@ -64,6 +64,14 @@ def solve(problem: Problem) -> Plan | None:
     return problem.plan("proteus", prediction) if problem.keeps(prediction) else None
 
 
+def _charges(problem: Problem) -> Floats:
+    """(P, V) the load, and what a last, incomplete call costs at most beyond its items."""
+    fleet, load_s = problem.fleet, problem.readiness.load_s
+    rest_s = np.where(fleet.batch > 1, fleet.call_s - np.where(np.isfinite(fleet.item_s), fleet.item_s, 0.0), 0.0)
+    charges: Floats = rest_s if load_s is None else rest_s + load_s
+    return charges
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Cells:
     """Pairs of a processor and a variant that it may hold. Every array has shape (K,)."""
@@ -86,7 +94,7 @@ class _Cells:
             variant=v,
             accuracy=problem.fleet.accuracy[v],
             item_s=problem.fleet.item_s[p, v],
-            charge_s=np.zeros(len(p)) if ready.charge_s is None else ready.charge_s[p, v],
+            charge_s=_charges(problem)[p, v],
             start_s=ready.start_s[p],
             speed=ready.speed[p],
         )

@@ -13,7 +13,6 @@ import math
 import numpy as np
 
 from equipoise.planning.fleet import Ladder, ladder_of
-from equipoise.planning.hulls import upper_hulls
 from equipoise.planning.mixer import Found, Mixer
 from equipoise.planning.predict import Prediction
 from equipoise.planning.problem import TOLERANCE, Floats, Ints, Problem, item_joules
@@ -47,7 +46,7 @@ def _by_price(problem: Problem, joules: Floats) -> tuple[Prediction | None, Pred
     bound_j, low, high, price = 0.0, 0.0, math.inf, 0.0
     for _ in range(_PRICES):
         ladder = _ladder_by_worth(problem, price, joules)
-        mixer = Mixer(problem, ladder, upper_hulls(ladder.item_s, ladder.gain))
+        mixer = Mixer(problem, ladder)
         most = mixer.mix(problem.deadline_s)
         bound_j = max(bound_j, price * owed - most.bound)
         found = most.prediction

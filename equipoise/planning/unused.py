@@ -43,7 +43,7 @@ class _Variants:
     problem: Problem
     usable: Bools
     on_hull: Bools
-    charge_s: Floats
+    load_s: Floats
     used: Bools
 
     @classmethod
@@ -55,12 +55,12 @@ class _Variants:
         on_hull[hulls.processor, hulls.rung] = True
         for share in plan.shares:
             used[fleet.index[share.pid], fleet.column[share.variant]] = True
-        charge_s = problem.readiness.charge_s
+        load_s = problem.readiness.load_s
         return cls(
             problem=problem,
             usable=problem.usable,
             on_hull=on_hull,
-            charge_s=np.zeros(item_s.shape) if charge_s is None else charge_s,
+            load_s=np.zeros(item_s.shape) if load_s is None else load_s,
             used=used,
         )
 
@@ -83,7 +83,7 @@ class _Variants:
         better: Bools = (
             self.usable
             & (fleet.item_s <= fleet.item_s[:, [v]])
-            & (self.charge_s <= self.charge_s[:, [v]])
+            & (self.load_s <= self.load_s[:, [v]])
             & (fleet.accuracy >= fleet.accuracy[v])
             & ((fleet.item_s < fleet.item_s[:, [v]]) | (fleet.accuracy > fleet.accuracy[v]))
         )

@@ -47,8 +47,12 @@ class Calls:
 
     def only(self, rungs: Ints) -> Calls:
         """Those of some rungs (P, K) of each processor."""
-        batch, call_s, rest_at = (np.take_along_axis(a, rungs, 1) for a in (self.batch, self.call_s, self.rest_at))
-        return Calls(batch=batch, call_s=call_s, rest_at=rest_at, rest_s=self.rest_s)
+        return Calls(
+            batch=np.take_along_axis(self.batch, rungs, 1),
+            call_s=np.take_along_axis(self.call_s, rungs, 1),
+            rest_at=np.take_along_axis(self.rest_at, rungs, 1),
+            rest_s=self.rest_s,
+        )
 
     def run_s(self, rungs: Ints, items: Floats) -> Floats:
         """Seconds for `items` (P, W, N) of `rungs` (N,)."""
