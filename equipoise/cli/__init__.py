@@ -26,6 +26,7 @@ _COMMANDS = {
     "demo": _Command("equipoise.cli.demo", "demo"),
     "plan": _Command("equipoise.cli.plan", "plan"),
     "stream": _Command("equipoise.cli.stream", "stream"),
+    "admit": _Command("equipoise.cli.admit", "admit"),
     "frontier": _Command("equipoise.cli.frontier", "frontier"),
     "profile": _Command("equipoise.cli.profile", "profile"),
     "evaluate": _Command("equipoise.cli.evaluate", "evaluate"),

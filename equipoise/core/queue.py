@@ -127,7 +127,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counteroffer(msgspec.Struct, frozen=True, kw_only=True):
-    """What would be said yes to instead; each was tried, each alone suffices, None where it alone cannot."""
+    """What would be said yes to instead; each was tried, each alone suffices, None where it alone cannot.
+
+    Round figures, so that what is shown is what was tried: the deadline to three figures, the floor to three decimals.
+    """
 
     deadline_s: float | None
     min_accuracy: float | None

@@ -18,15 +18,24 @@ _HALVINGS = 10  # of the search for a counteroffer
 _DOUBLINGS = 12
 
 
-def admit(standing: Schedule, request: QueuedRequest, shared: SharedFleet, *, counteroffer: bool = True) -> Admission:
+def admit(
+    standing: Schedule,
+    request: QueuedRequest,
+    shared: SharedFleet,
+    *,
+    settle_s: float = 2.0,
+    counteroffer: bool = True,
+) -> Admission:
     """Yes, if a schedule is found that keeps every promise of `standing` and this one; else no, and what would do.
 
-    counteroffer   False to save its search, some thirty schedules
+    settle_s       seconds that the exact solver may take where the fast method finds no schedule and no proof
+                   that there is none; 0 to take the fast method's word
+    counteroffer   False to save its search, some twenty schedules
 
     Raises ValueError if the name is taken or the family is unknown.
     """
     _check(standing, request, shared)
-    outcome = find_schedule([*standing.requests, request], shared, standing)
+    outcome = find_schedule([*standing.requests, request], shared, standing, settle_s=settle_s)
     if outcome.schedule is not None:
         return Admission(request=request, admitted=True, schedule=outcome.schedule, reason="keeps every promise")
     return Admission(
@@ -67,7 +76,7 @@ def _reason(request: QueuedRequest, shared: SharedFleet, *, impossible: bool) ->
 
 
 def _counteroffer(standing: Schedule, request: QueuedRequest, shared: SharedFleet) -> Counteroffer:
-    """The nearest deadline and floor that would be admitted, each tried."""
+    """The nearest deadline (to three figures) and floor (to three decimals) that would be admitted, each tried."""
 
     def admitted(**changes: float | None) -> bool:
         requirement = msgspec.structs.replace(request.requirement, **changes)
@@ -81,21 +90,34 @@ def _counteroffer(standing: Schedule, request: QueuedRequest, shared: SharedFlee
 
 
 def _later(refused_s: float, admitted: Callable[[float], bool]) -> float | None:
-    low_s, high_s = refused_s, 2 * refused_s
+    low_s, high_s = refused_s, _three_figures(2 * refused_s)
     for _ in range(_DOUBLINGS):
         if admitted(high_s):
-            return _nearest(low_s, high_s, admitted)
+            return _nearest(low_s, high_s, admitted, _three_figures)
         low_s, high_s = high_s, 2 * high_s
     return None
 
 
 def _lower(refused: float, admitted: Callable[[float], bool]) -> float | None:
-    return _nearest(refused, 0.0, admitted) if refused > 0 and admitted(0.0) else None
+    return _nearest(refused, 0.0, admitted, _three_decimals) if refused > 0 and admitted(0.0) else None
 
 
-def _nearest(refused: float, good: float, admitted: Callable[[float], bool]) -> float:
-    """Of figures from `good` towards `refused`, the nearest to it that was tried and admitted."""
+def _nearest(
+    refused: float, good: float, admitted: Callable[[float], bool], rounded: Callable[[float], float]
+) -> float:
+    """Of round figures from `good` towards `refused`, the nearest to it that was tried and admitted."""
     for _ in range(_HALVINGS):
-        middle = (refused + good) / 2
+        middle = rounded((refused + good) / 2)
+        if middle in (refused, good):
+            break
         refused, good = (refused, middle) if admitted(middle) else (middle, good)
     return good
+
+
+# A figure that is shown has to be the one that was tried.
+def _three_figures(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _three_decimals(value: float) -> float:
+    return round(value, 3)

@@ -85,20 +85,22 @@ class _Asking:
     def latency_s(self) -> float:
         return self.plan.latency_s
 
-    def again(self, changes: dict[str, Any], conditions: Conditions | None = None) -> Plan | None:
+    def again(
+        self, changes: dict[str, Any], conditions: Conditions | None = None, settle_s: float = _SETTLE_S
+    ) -> Plan | None:
         """The plan with other requirements or conditions, which may be an infeasible one; None if nothing can work."""
         requirement = msgspec.structs.replace(self.request.requirement, **changes)
         request = msgspec.structs.replace(self.request, requirement=requirement)
         under = self.conditions if conditions is None else conditions
         try:
-            return planner.plan(request, self.fleet, under, self.plan.strategy, settle_s=_SETTLE_S)
+            return planner.plan(request, self.fleet, under, self.plan.strategy, settle_s=settle_s)
         except PlanningError:
             return None
 
     def most_accurate(self, time_s: float, conditions: Conditions | None = None) -> Plan | None:
         """The most accurate plan within `time_s`."""
         within = {"deadline_s": time_s, "throughput_per_s": None, "min_accuracy": 0.0, "prefer": Prefer.ACCURACY}
-        found = self.again(within, conditions)
+        found = self.again(within, conditions, settle_s=0.0)
         return found if found is not None and found.feasible else None
 
     def fastest(self, floor: float) -> Plan | None:
@@ -202,13 +204,14 @@ def _role(asking: _Asking, node: str) -> NodeRole:
     items = sum(share.items for share in shares)
     accuracy = dict(zip(asking.fleet.names, asking.fleet.accuracy.tolist(), strict=True))
     lost = _without(asking, node)
-    others = asking.most_accurate(asking.time_s, lost)
+    without = asking.again({}, lost)
+    others = _in_time(without) if asking.plan.prefer is Prefer.ACCURACY else asking.most_accurate(asking.time_s, lost)
     return NodeRole(
         node=node,
         items=items,
         accuracy=sum(share.items * accuracy[share.variant] for share in shares) / items,
         beyond_others=None if others is None else max(0.0, asking.plan.accuracy - others.accuracy),
-        loss=_loss(asking.plan, asking.again({}, lost)),
+        loss=_loss(asking.plan, without),
     )
 
 
@@ -221,12 +224,18 @@ def _without(asking: _Asking, node: str) -> Mapping[ProcessorId, Condition]:
     return {**asking.conditions, **gone}
 
 
+def _in_time(without: Plan | None) -> Plan | None:
+    """The most accurate plan in time, of a plan that may have to do without a node."""
+    if without is None or without.closest is None:
+        return without
+    return without.closest.most_accurate_at_deadline
+
+
 def _loss(plan: Plan, without: Plan | None) -> Loss:
     if without is None:
         return Loss(feasible=False, accuracy=None, seconds=None)
-    closest = without.closest
-    in_time = without if closest is None else closest.most_accurate_at_deadline
-    at_floor = without if closest is None else closest.fastest_at_floor
+    in_time = _in_time(without)
+    at_floor = without if without.closest is None else without.closest.fastest_at_floor
     return Loss(
         feasible=without.feasible,
         accuracy=None if in_time is None else plan.accuracy - in_time.accuracy,

@@ -3,7 +3,8 @@
 Every figure of `needs` has been put to the same strategy and the same exact solver that declined the request: with it
 there is a plan, and with a hair less (a thousandth) there is none. The second half costs a proof each, so the solver
 has only a part of its time for it. Where it runs out of that, or is not asked (`settle_s` 0), it is the fast method's
-word: there may be a plan with less that it does not find, by as much as it falls short of the optimum.
+word: there may be a plan with less that it does not find, by as much as it falls short of the optimum. So it is with
+fixed costs (loads, incomplete batches), which both take at their worst.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def closest_plans(problem: Problem, strategy: str, settle_s: float = 0.0) -> Clo
     if chosen.candidates is not None:
         predictions = [problem.predict(problem.shares(counts)) for counts in chosen.candidates(problem)]
     most_accurate = _most_accurate_by(problem, chosen)
-    at_deadline = search.most_accurate(_first_in_time(problem, predictions, most_accurate))
+    at_deadline = search.most_accurate(_first_in_time(problem, chosen, predictions, most_accurate))
     at_floor = search.fastest(_first_at_floor(problem, chosen, predictions))
     least = min(predictions, key=problem.violation, default=None)
     if least is None:
@@ -55,14 +56,19 @@ def closest_plans(problem: Problem, strategy: str, settle_s: float = 0.0) -> Clo
 def needs(problem: Problem, closest: Closest, strategy: str, settle_s: float = 0.0) -> Needs:
     """What would have to change; each figure alone suffices, and a hair less does not. None where it alone cannot."""
     search = _Search(problem=problem, strategy=strategy_named(strategy), settle_s=_PART * settle_s)
-    deadline_s = min_accuracy = speed_factor = None
-    if closest.fastest_at_floor is not None:
-        deadline_s = _enough(closest.fastest_at_floor.latency_s, search.is_kept_within, towards=1)
-    if closest.most_accurate_at_deadline is not None:
-        min_accuracy = _enough(closest.most_accurate_at_deadline.accuracy, search.is_kept_above, towards=-1)
-    if deadline_s is not None and math.isfinite(problem.deadline_s):
-        speed_factor = _least(max(1.0, deadline_s / problem.deadline_s), search.is_kept_by_speed)
-    return Needs(deadline_s=deadline_s, min_accuracy=min_accuracy, speed_factor=speed_factor)
+    in_time, at_floor = closest.most_accurate_at_deadline, closest.fastest_at_floor
+    speed_factor = None
+    if at_floor is not None and math.isfinite(problem.deadline_s):
+        factors = _speed_factors(problem, at_floor)
+        if _is_speed_as_good_as_time(problem) and search.is_kept_by_speed(factors[0]):
+            speed_factor = factors[0]
+        else:
+            speed_factor = _least(factors, search.is_kept_by_speed)
+    return Needs(
+        deadline_s=None if at_floor is None else at_floor.latency_s,
+        min_accuracy=None if in_time is None else in_time.accuracy,
+        speed_factor=speed_factor,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +86,12 @@ class _Search:
             return problem.predict(found.shares)
         if not (self.strategy.joint and joint.is_admitted_by_bound(problem)):
             return None
-        # As the planner does when it looks for the closest plans: now and then one of them keeps both promises.
+        # As the planner looks for the closest plans of what it declines: now and then one keeps both promises.
         looks = (
-            joint.most_accurate(problem, deadline_s=problem.deadline_s),
-            joint.fastest(problem, floor=problem.floor),
+            _first_in_time(problem, self.strategy, [], _most_accurate_by(problem, self.strategy)),
+            _first_at_floor(problem, self.strategy, []),
         )
-        kept = (look.prediction for look in looks if look.prediction is not None and problem.keeps(look.prediction))
-        return next(kept, None)
+        return next((look for look in looks if look is not None and problem.keeps(look)), None)
 
     def most_accurate(self, known: Prediction | None) -> Prediction | None:
         """The most accurate plan in time: `known`, raised by asking for higher floors as long as there are any."""
@@ -113,14 +118,6 @@ class _Search:
             else:
                 step = HAIR
         return best
-
-    def is_kept_within(self, deadline_s: float) -> bool:
-        """True if this deadline is all that the request needs."""
-        return self.answer(_due(self.problem, deadline_s)) is not None
-
-    def is_kept_above(self, floor: float) -> bool:
-        """True if this floor is all that the request needs."""
-        return self.answer(_with(self.problem, min_accuracy=floor)) is not None
 
     def is_kept_by_speed(self, factor: float) -> bool:
         """True if processors so many times as fast are all that the request needs."""
@@ -163,11 +160,16 @@ def _most_accurate_by(problem: Problem, strategy: Strategy) -> _MostAccurate:
     return asked
 
 
-def _first_in_time(problem: Problem, predictions: list[Prediction], most_accurate: _MostAccurate) -> Prediction | None:
-    if not predictions:
-        return most_accurate(problem.deadline_s)
-    in_time = [p for p in predictions if problem.keeps(p, floor=0.0)]
-    return max(in_time, key=lambda p: (p.accuracy, -p.latency_s), default=None)
+def _first_in_time(
+    problem: Problem, strategy: Strategy, predictions: list[Prediction], most_accurate: _MostAccurate
+) -> Prediction | None:
+    if predictions:
+        in_time = [p for p in predictions if problem.keeps(p, floor=0.0)]
+        return max(in_time, key=lambda p: (p.accuracy, -p.latency_s), default=None)
+    found = most_accurate(problem.deadline_s)
+    if found is None and strategy.joint:  # the other search looks elsewhere
+        return joint.fastest(problem, floor=0.0, deadline_s=problem.deadline_s).prediction
+    return found
 
 
 def _first_at_floor(problem: Problem, strategy: Strategy, predictions: list[Prediction]) -> Prediction | None:
@@ -212,21 +214,37 @@ def _bent(problem: Problem, most_accurate: _MostAccurate, violation: float) -> P
     return found if found is not None and problem.violation(found) <= violation else None
 
 
-def _enough(figure: float, is_kept: Callable[[float], bool], *, towards: int) -> float | None:
-    """The figure of a plan that was found, moved as little as it takes for the planner to find a plan again.
+def _is_speed_as_good_as_time(problem: Problem) -> bool:
+    """True if processors k times as fast can do exactly what k times the deadline allows.
 
-    It takes nothing but where a tolerance of the solver, or the search for another preference, is in the way.
+    So it is where nothing waits or travels, and nothing but time and accuracy is promised.
     """
-    if is_kept(figure):
-        return figure
-    factor = _least(1.0, lambda factor: is_kept(figure * factor**towards))
-    return None if factor is None else figure * factor**towards
+    asked = problem.request.requirement
+    time_and_accuracy = Requirement(
+        deadline_s=asked.deadline_s,
+        throughput_per_s=asked.throughput_per_s,
+        min_accuracy=asked.min_accuracy,
+        prefer=asked.prefer,
+        when_late=asked.when_late,
+    )
+    travels = any(variant.input_bytes for variant in problem.fleet.cluster.variants)
+    return asked == time_and_accuracy and not travels and not problem.readiness.start_s.any()
 
 
-def _least(start: float, is_kept: Callable[[float], bool]) -> float | None:
-    """The least figure around `start` that suffices, so that a hair less does not; None if none is found."""
-    low, high = _bracket(start, is_kept)
-    if high > _FASTEST * start:
+def _speed_factors(problem: Problem, fastest: Plan) -> tuple[float, ...]:
+    """Between which factors `fastest` keeps the deadline: waiting for work and links gets no faster."""
+    least = max(1.0, fastest.latency_s / problem.deadline_s)
+    starts_s = problem.readiness.start_s
+    wait_s = max(float(starts_s[problem.fleet.index[share.pid]]) for share in fastest.shares)
+    if not 0 < wait_s < problem.deadline_s:
+        return (least,)
+    return least, max(least, (fastest.latency_s - wait_s) / (problem.deadline_s - wait_s))
+
+
+def _least(starts: tuple[float, ...], is_kept: Callable[[float], bool]) -> float | None:
+    """The least figure near `starts` that suffices, so that a hair less does not; None if none is found."""
+    low, high = _bracket(starts, is_kept)
+    if not math.isfinite(high):
         return None
     for _ in range(_PROBES):
         if high - low > HAIR * high * (1 + _FINEST):
@@ -239,19 +257,24 @@ def _least(start: float, is_kept: Callable[[float], bool]) -> float | None:
     return high
 
 
-def _bracket(start: float, is_kept: Callable[[float], bool]) -> tuple[float, float]:
-    """A figure that is declined and one that is kept, close to `start`; the second is inf if none is found."""
-    if is_kept(start):
-        high, step = start, HAIR
-        while is_kept(start * (1 - step)) and step < 0.5:
-            high, step = start * (1 - step), 2 * step
-        return start * (1 - step), high
-    low, step = start, HAIR / 4
-    while not is_kept(start * (1 + step)):
-        low, step = start * (1 + step), 2 * step
+def _bracket(starts: tuple[float, ...], is_kept: Callable[[float], bool]) -> tuple[float, float]:
+    """A figure that is declined and one that is kept, close to `starts`; the second is inf if none is found."""
+    low = starts[0]
+    if is_kept(low):
+        high, step = low, HAIR
+        while is_kept(starts[0] * (1 - step)) and step < 0.5:
+            high, step = starts[0] * (1 - step), 2 * step
+        return starts[0] * (1 - step), high
+    for start in starts[1:]:
+        if is_kept(start):
+            return low, start
+        low = start
+    step = HAIR / 4
+    while not is_kept(starts[-1] * (1 + step)):
+        low, step = starts[-1] * (1 + step), 2 * step
         if step > _FASTEST:
             return low, math.inf
-    return low, start * (1 + step)
+    return low, starts[-1] * (1 + step)
 
 
 def _with(problem: Problem, **changes: Any) -> Problem:

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 _TIME_LIMIT_S = 60.0
 _GAP = 1e-6
-_SOLVER_TOLERANCE = 1e-9
 _HALVINGS = 50  # of the search for the shortest time with whole items
 
 
@@ -53,11 +52,11 @@ def solve(problem: Problem) -> Plan | None:
     """
     if find_spec("highspy") is None:
         raise PlanningError("strategy proteus needs the solver HiGHS; install it with: pip install highspy")
-    cells = _Cells.of(problem)
-    held = _held(problem, cells)
+    held = _held(problem, _Cells.of(problem).useful())
     if held is None:
         return None
-    counts = _fewest_seconds(problem, held) if _is_timed(problem) else _filled(problem, held, problem.deadline_s)
+    deadline_s = _fewest_seconds(problem, held) if _is_timed(problem) else problem.deadline_s
+    counts = _filled(problem, held, deadline_s)
     if counts is None:
         return None
     prediction = problem.predict(problem.shares(counts))
@@ -103,6 +102,17 @@ class _Cells:
         """Only those at these places."""
         return _Cells(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
 
+    def useful(self) -> _Cells:
+        """Without pairs that another variant on the same processor beats in accuracy, speed and fixed cost."""
+        kept: list[int] = []
+        rivals: list[int] = []
+        for k in np.lexsort((self.charge_s, self.item_s, -self.accuracy, self.processor)).tolist():
+            rivals = [r for r in rivals if self.processor[r] == self.processor[k]]
+            if all(self.item_s[r] > self.item_s[k] or self.charge_s[r] > self.charge_s[k] for r in rivals):
+                rivals.append(k)
+                kept.append(k)
+        return self.among(np.array(kept, dtype=np.int64))
+
     def most(self, deadline_s: float, items: int) -> Ints:
         """(K,) whole items that each has time for until the deadline, at most `items`."""
         if not math.isfinite(deadline_s):
@@ -129,17 +139,14 @@ def _filled(problem: Problem, held: _Cells, deadline_s: float) -> Ints | None:
     return counts
 
 
-def _fewest_seconds(problem: Problem, held: _Cells) -> Ints | None:
-    """The same in the shortest time within the deadline."""
+def _fewest_seconds(problem: Problem, held: _Cells) -> float:
+    """The shortest deadline at which these variants keep the floor, or the problem's if none does."""
     slowest_s = float((held.start_s + (held.charge_s + problem.items * held.item_s) / held.speed).max())
     low_s, high_s = 0.0, min(slowest_s, problem.deadline_s)
-    best = _filled(problem, held, high_s)
     for _ in range(_HALVINGS):
         middle_s = (low_s + high_s) / 2
-        counts = _filled(problem, held, middle_s)
-        low_s, high_s = (middle_s, high_s) if counts is None else (low_s, middle_s)
-        best = best if counts is None else counts
-    return best
+        low_s, high_s = (middle_s, high_s) if _filled(problem, held, middle_s) is None else (low_s, middle_s)
+    return high_s
 
 
 # --- the program ---------------------------------------------------------------------------------------------------
@@ -152,12 +159,11 @@ def _held(problem: Problem, cells: _Cells) -> _Cells | None:
     cells = cells.among(np.flatnonzero(cells.most(problem.deadline_s, problem.items)))
     if not len(cells.variant):
         return None
+    # Its own tolerances are kept: with 1e-9, HiGHS 1.15 calls plans optimal that are a point of accuracy short.
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.setOptionValue("output_flag", False)
     solver.setOptionValue("time_limit", _TIME_LIMIT_S)
     solver.setOptionValue("mip_rel_gap", _GAP)
-    solver.setOptionValue("mip_feasibility_tolerance", _SOLVER_TOLERANCE)
-    solver.setOptionValue("primal_feasibility_tolerance", _SOLVER_TOLERANCE)
     solver.passModel(_program(problem, cells))
     solver.run()
     if solver.getInfo().primal_solution_status != highspy.kSolutionStatusFeasible:

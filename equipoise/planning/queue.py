@@ -6,19 +6,21 @@
 
        min over requests j >= k of deadline[j] - work on p of all others that are due by then
 
-   where the others' work is what they are allotted or, once they are planned, what they take. To the planner, a processor
-   looks busy until just that much is left before the deadline. So whatever a plan takes of it, the promises of the
-   others are kept, and turns may follow in any order, any number of times.
+   where the others' work is what they are allotted or, once they are planned, what they take. To the planner, a
+   processor looks busy until just that much is left before the deadline. So whatever a plan takes of it, the promises
+   of the others are kept, and turns may follow in any order, any number of times.
 3. Further turns, as long as one of them gains accuracy.
 4. Again from 1, a few times: with fixed costs spread over the items of the allotment before, and with more for those
    that found no plan in what they were allotted. The most accurate schedule is taken.
 
 Where whole items upset all that, other beginnings are tried: the schedule that stands, with the new request in what it
-leaves, and earliest deadline first. The cost model judges every outcome (`sharing.py`).
+leaves; earliest deadline first; and, if asked for, the exact solver (`queue_exact.py`). The cost model judges every
+outcome (`sharing.py`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,9 +30,10 @@ import numpy.typing as npt
 
 from equipoise.core.plan import Plan
 from equipoise.core.queue import Promise, QueuedRequest, Schedule
-from equipoise.core.request import Prefer, Request
+from equipoise.core.request import Prefer
 from equipoise.planning.allotment import Allotment, Demand, allot, solver_is_there, with_charges
 from equipoise.planning.problem import Problem
+from equipoise.planning.queue_exact import Ints, exact
 from equipoise.planning.sharing import SharedFleet
 from equipoise.planning.strategies import strategy_named
 
@@ -75,14 +78,21 @@ def in_order(requests: Sequence[QueuedRequest]) -> tuple[QueuedRequest, ...]:
     return tuple(sorted(requests, key=lambda request: (request.deadline_s, request.name)))
 
 
-def find_schedule(requests: Sequence[QueuedRequest], shared: SharedFleet, standing: Schedule | None = None) -> Outcome:
+def find_schedule(
+    requests: Sequence[QueuedRequest],
+    shared: SharedFleet,
+    standing: Schedule | None = None,
+    *,
+    settle_s: float = 0.0,
+) -> Outcome:
     """Plans that keep the promises of all requests, if they are found.
 
     standing   a schedule of some of them, to fall back on where rounding upsets a new one
+    settle_s   seconds that the exact solver may take where no schedule is found that the fluid optimum allows for
 
     Without highspy there is no bound and no proof, and schedules are improved from earliest deadline first.
     """
-    return _Search(requests, shared, standing or Schedule()).run()
+    return _Search(requests, shared, standing or Schedule()).run(settle_s)
 
 
 def earliest_deadline_first(
@@ -113,7 +123,7 @@ class _Search:
         self._standing = standing
         self._deadline_s = np.array([request.deadline_s for request in self._requests])
 
-    def run(self) -> Outcome:
+    def run(self, settle_s: float) -> Outcome:
         """See the module's head."""
         if not self._requests:
             return Outcome(Schedule())
@@ -124,23 +134,47 @@ class _Search:
         if fluid is None:
             return Outcome(None, impossible=True)
         bound = self._bound(fluid)
-        return Outcome(self._by_allotment(demand, fluid, bound) or self._otherwise(bound))
+        found = self._by_allotment(demand, fluid, bound) or self._otherwise(bound)
+        return Outcome(found) if found is not None or settle_s <= 0 else self._settled(demand, bound, settle_s)
+
+    def _settled(self, demand: Demand, bound: float | None, settle_s: float) -> Outcome:
+        """What the exact solver says within its time."""
+        answer = exact(demand, time_limit_s=settle_s)
+        if answer.items is None:
+            return Outcome(None, impossible=answer.bound == -math.inf)
+        plans = [self._plan_of(k, answer.items[k]) for k in range(len(self._requests))]
+        return Outcome(self._finished(self._draft(self._shared.lined_up(self._requests, plans)), bound))
+
+    def _plan_of(self, k: int, items: Ints) -> Plan:
+        """The plan that gives request k these items, (P, V) over all processors, as if it were alone."""
+        family = self._requests[k].family
+        fleet = self._shared.fleets[family]
+        problem = _problem(self._requests[k], self._shared, self._shared.start_s)
+        counts = items[self._shared.rows[family], : len(fleet.names)]
+        return problem.plan("equipoise", problem.predict(problem.shares(counts)))
 
     def _by_allotment(self, demand: Demand, fluid: Allotment, bound: float | None) -> Schedule | None:
         """The best schedule that follows an allotment."""
-        best: Schedule | None = None
+        best: tuple[float, _Draft] | None = None
         allotted: Allotment | None = fluid
         swell, caution = np.ones(len(self._requests)), 1.0
         for _ in range(_ALLOTMENTS):
             if allotted is None:
                 break
             draft = self._turns_of_missing(_Draft((None,) * len(swell), allotted.work_s))
-            best = _better(best, None if draft.missing else self._finished(draft, bound))
-            if best is not None and (best.gap is None or best.gap <= _NEAR_ENOUGH):
+            right = self._right(draft)
+            if not draft.missing and (best is None or right > best[0]) and self._timed(draft) is not None:
+                best = right, draft
+            if best is not None and (bound is None or best[0] >= fluid.bound * (1 - _NEAR_ENOUGH)):
                 break
             swell[draft.missing] *= _SWELL
             allotted, caution = _next_allotment(demand, allotted.items, swell, caution)
-        return best
+        return None if best is None else self._finished(best[1], bound)
+
+    def _right(self, draft: _Draft) -> float:
+        """Right answers to expect for those who want accuracy."""
+        pairs = zip(self._requests, draft.plans, strict=True)
+        return sum(plan.accuracy * request.items for request, plan in pairs if plan and request.wants_accuracy)
 
     def _finished(self, draft: _Draft, bound: float | None) -> Schedule | None:
         """The schedule that a complete draft leads to; None if the cost model finds a promise broken."""
@@ -248,13 +282,17 @@ def _plan(request: QueuedRequest, shared: SharedFleet, busy_s: Floats, prefer: P
     requirement = request.requirement
     if prefer is not None:
         requirement = msgspec.structs.replace(requirement, prefer=prefer)
-    problem = Problem(
-        request=Request(items=request.items, requirement=requirement),
+    problem = _problem(msgspec.structs.replace(request, requirement=requirement), shared, busy_s)
+    found = strategy_named("equipoise").solve(problem) if problem.usable.any() else None
+    return found if found is not None and found.feasible else None
+
+
+def _problem(request: QueuedRequest, shared: SharedFleet, busy_s: Floats) -> Problem:
+    return Problem(
+        request=request.request,
         fleet=shared.fleets[request.family],
         conditions=shared.conditions_with(request.family, busy_s),
     )
-    found = strategy_named("equipoise").solve(problem) if problem.usable.any() else None
-    return found if found is not None and found.feasible else None
 
 
 def _work_s(plan: Plan, busy_s: Floats, shared: SharedFleet) -> Floats:
@@ -272,9 +310,3 @@ def _work_s(plan: Plan, busy_s: Floats, shared: SharedFleet) -> Floats:
 def _schedule_of(requests: Sequence[QueuedRequest], plans: Sequence[Plan], bound: float | None) -> Schedule:
     promises = (Promise(request=request, plan=plan) for request, plan in zip(requests, plans, strict=True))
     return Schedule(promises=tuple(promises), bound=bound)
-
-
-def _better(one: Schedule | None, other: Schedule | None) -> Schedule | None:
-    if one is None or other is None:
-        return one or other
-    return other if (other.accuracy or 0.0) > (one.accuracy or 0.0) else one

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from equipoise.errors import PlanningError
 from equipoise.planning.allotment import Demand, solver_is_there
 
+Ints = npt.NDArray[np.int64]
 Cell = tuple[int, int, int]  # (k, p, v)
 
 
@@ -30,6 +32,7 @@ class ExactAnswer:
     """What the exact solver says of a demand. Gains are totals over all items."""
 
     found: float | None  # of the best schedule found; None if none was
+    items: Ints | None  # (K, P, V) of that schedule
     bound: float  # that no schedule can beat; -inf if it is proven that there is none
 
 
@@ -42,13 +45,15 @@ def exact(demand: Demand, *, time_limit_s: float = 60.0) -> ExactAnswer:
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     for option, value in (("output_flag", False), ("time_limit", time_limit_s), ("mip_rel_gap", 1e-6)):
         solver.setOptionValue(option, value)
-    _Model(demand, solver).build()
+    model = _Model(demand, solver)
+    model.build()
     solver.run()
     info, status = solver.getInfo(), solver.getModelStatus()
     if status == highspy.HighsModelStatus.kInfeasible:
-        return ExactAnswer(found=None, bound=-math.inf)
-    found = info.objective_function_value if info.primal_solution_status == 2 else None
-    return ExactAnswer(found=found, bound=info.mip_dual_bound)
+        return ExactAnswer(found=None, items=None, bound=-math.inf)
+    if info.primal_solution_status != 2:
+        return ExactAnswer(found=None, items=None, bound=info.mip_dual_bound)
+    return ExactAnswer(found=info.objective_function_value, items=model.items(), bound=info.mip_dual_bound)
 
 
 class _Model:
@@ -74,6 +79,14 @@ class _Model:
         for j, p in np.ndindex(*self._demand.time_s.shape):
             self._add_deadline(j, p)
         self._solver.setMaximize()
+
+    def items(self) -> Ints:
+        """(K, P, V) of the solution."""
+        values = self._solver.getSolution().col_value
+        items: Ints = np.zeros(self._demand.item_s.shape, np.int64)
+        for cell, column in self._items.items():
+            items[cell] = round(values[column.index])
+        return items
 
     def _add_promises(self, k: int) -> None:
         mine = [cell for cell in self._cells if cell[0] == k]

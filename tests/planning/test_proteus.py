@@ -103,6 +103,18 @@ def test_it_is_as_good_as_trying_every_choice(prefer, seed):
         assert best * (1 + math.copysign(slack, -best)) <= value <= best + 1e-9
 
 
+@pytest.mark.parametrize("seed", [32, 48, 80])
+def test_no_accuracy_is_lost_where_tighter_tolerances_mislead_the_solver(seed):
+    rng = np.random.default_rng(seed)
+    cluster = random_cluster(rng, nodes=3, variants=5)
+    fastest_s = 2000 / float((1 / Fleet.of(cluster).item_s.min(axis=1)).sum())
+    request = request_of(2000, deadline_s=fastest_s * float(rng.uniform(1, 4)))
+
+    found = plan(request, cluster, strategy="proteus")
+
+    assert found.accuracy == pytest.approx(best_by_trying(request, cluster))
+
+
 def test_a_wait_and_a_load_leave_time_for_fewer_items():
     loaded = Profile(variant="big", latency_s={1: 0.1}, load_s=0.25)
     node = Node(name="fast", link=Link(latency_s=0.1), processors=(Processor(name="cpu", profiles=(loaded,)),))

@@ -132,9 +132,7 @@ def test_inputs_of_a_later_request_arrive_after_those_of_earlier_ones():
     schedule = find_schedule([one, two], shared).schedule
 
     assert schedule.promises[0].plan.latency_s == pytest.approx(1.011)
-    assert schedule.promises[1].plan.latency_s == pytest.approx(
-        2.011
-    )  # 20 items of 0.1 s each on the link, then the last call
+    assert schedule.promises[1].plan.latency_s == pytest.approx(2.011)  # 20 x 0.1 s on the link, then a call
     assert find_schedule([one, wanted("two", "f", 10, 2.0)], shared).schedule is None
 
 
@@ -160,6 +158,24 @@ def test_without_a_solver_a_schedule_is_found_but_nothing_is_proven(monkeypatch)
     assert_promises_are_kept(outcome.schedule, SHARED)
     assert outcome.schedule.bound is None
     assert not find_schedule([*both, wanted("three", "plants", 1000, 3.0)], SHARED).impossible
+
+
+def test_the_exact_solver_settles_what_the_fast_method_misses(monkeypatch):
+    both = [wanted("one", "birds", 30, 2.0, 0.6), wanted("two", "plants", 20, 3.0, 0.5)]
+    for way in ("_by_allotment", "_otherwise"):
+        monkeypatch.setattr(f"equipoise.planning.queue._Search.{way}", lambda *_: None)
+
+    assert find_schedule(both, SHARED).schedule is None
+    settled = find_schedule(both, SHARED, settle_s=10.0).schedule
+    assert_promises_are_kept(settled, SHARED)
+    assert settled.gap < 0.02
+
+
+def test_the_exact_solver_proves_what_whole_items_make_impossible():
+    half_an_item = wanted("one", "plants", 1, 0.08, 0.65)  # half of it on each variant would do
+
+    assert not find_schedule([half_an_item], SHARED).impossible
+    assert find_schedule([half_an_item], SHARED, settle_s=10.0).impossible
 
 
 def test_no_requests_need_no_plan():
