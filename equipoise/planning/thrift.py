@@ -58,7 +58,8 @@ def _by_price(problem: Problem, joules: Floats) -> tuple[Prediction | None, Pred
                 cheapest = found
         else:
             low, broken = price, found
-        if high - low <= TOLERANCE * high or low > _DEAREST * float(np.nanmax(joules)):
+        closed = math.isfinite(high) and high - low <= TOLERANCE * high
+        if closed or low > _DEAREST * float(np.nanmax(joules)):
             break
         price = (low + high) / 2 if math.isfinite(high) else max(2 * price, float(np.nanmean(joules)))
     return cheapest, broken, bound_j
@@ -156,6 +157,6 @@ def _counts(problem: Problem, prediction: Prediction) -> Ints:
 
 
 def _ladder_by_worth(problem: Problem, price: float, joules: Floats) -> Ladder:
-    item_s = np.where(problem.fleet.runnable, problem.fleet.item_s, np.inf)
+    item_s = np.where(problem.usable, problem.fleet.item_s, np.inf)
     worth = price * problem.fleet.accuracy - np.where(np.isfinite(item_s), joules, 0.0)
     return ladder_of(item_s, worth)
