@@ -22,6 +22,7 @@ from equipoise.core.plan import Needs, Plan
 from equipoise.core.request import Prefer, Request
 
 _NAMES = 6  # named in one sentence; more are counted
+_GROUPS = 3  # of variants that the same others beat
 _LEFT = 1e-4  # relative: less than this left of a promise is not worth a word
 
 _OBJECTIVE = {Prefer.ACCURACY: "more accurate", Prefer.LATENCY: "faster", Prefer.ENERGY: "thriftier"}
@@ -185,19 +186,28 @@ def _unused_lines(unused: Iterable[UnusedVariant]) -> Iterator[str]:
         by_reason.setdefault(variant.why, []).append(variant)
     if WhyUnused.NOWHERE in by_reason:
         yield f"Cannot be run anywhere now: {_named([u.variant for u in by_reason[WhyUnused.NOWHERE]])}."
-    for variant in by_reason.get(WhyUnused.DOMINATED, [])[:_NAMES]:
-        rivals = _named(list(variant.instead), "or")
-        yield f"{variant.variant} is never worth using: wherever it runs, {rivals} is faster and at least as accurate."
-    for variant in by_reason.get(WhyUnused.OFF_HULL, [])[:_NAMES]:
-        rivals = _named(list(variant.instead))
-        yield f"{variant.variant} is never worth its time: a mix of {rivals} is more accurate in the same time."
     for why in (WhyUnused.DOMINATED, WhyUnused.OFF_HULL):
-        more = len(by_reason.get(why, [])) - _NAMES
-        if more > 0:
-            yield f"The same holds for {_count(more, 'more variant')}; --json names them."
+        yield from _beaten_lines(why, by_reason.get(why, []))
     for why, words in _WHY_UNUSED.items():
         if why in by_reason:
             yield f"Not used here ({words}): {_named([u.variant for u in by_reason[why]])}."
+
+
+def _beaten_lines(why: WhyUnused, beaten: Iterable[UnusedVariant]) -> Iterator[str]:
+    """A line for all that the same variants beat; the longest few such lists, the rest counted."""
+    by_rivals: dict[tuple[str, ...], list[str]] = {}
+    for variant in beaten:
+        by_rivals.setdefault(variant.instead, []).append(variant.variant)
+    longest_first = sorted(by_rivals.items(), key=lambda group: -len(group[1]))
+    for rivals, names in longest_first[:_GROUPS]:
+        who = f"{_named(names)} {'is' if len(names) == 1 else 'are'} never worth"
+        if why is WhyUnused.DOMINATED:
+            yield f"{who} using: on every processor {_named(list(rivals), 'or')} is faster and at least as accurate."
+        else:
+            yield f"{who} the time: a mix of {_named(list(rivals))} is more accurate in as much of it."
+    more = sum(len(names) for _, names in longest_first[_GROUPS:])
+    if more:
+        yield f"{_count(more, 'more variant')} likewise, beaten by others; --json names them."
 
 
 def _idle_lines(idle: Iterable[IdleProcessor]) -> Iterator[str]:

@@ -90,10 +90,11 @@ class _Variants:
         return better
 
     def _fewest(self, rivals: Bools) -> tuple[str, ...]:
-        """As few of the rivals (rows, V) as name one for every row."""
+        """As few of the rivals (rows, V) as name one for every row; of equals those that are good themselves."""
+        good = self.on_hull.sum(axis=0) / (len(self.on_hull) + 1)
         names: list[str] = []
         while len(rivals):
-            widest = int(rivals.sum(axis=0).argmax())
+            widest = int((rivals.sum(axis=0) + good).argmax())
             names.append(self.problem.fleet.names[widest])
             rivals = rivals[~rivals[:, widest]]
         return tuple(names)

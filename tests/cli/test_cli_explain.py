@@ -51,7 +51,7 @@ def test_a_plan_is_explained_in_sentences(cluster):
     assert why.count("planned again; by the dual price at the margin") == 2
     assert "fast does 400 of 1000 items (40.0 %) at 90.0 %" in why
     assert "without it the promises could not be kept: at least 166." in why
-    assert "poor is never worth using: wherever it runs, small is faster and at least as accurate." in why
+    assert "poor is never worth using: on every processor small is faster and at least as accurate." in why
     assert "Idle: crawling/cpu, because it is too slow; even one item would take 50 s." in why
 
 
