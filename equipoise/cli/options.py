@@ -24,6 +24,20 @@ PreferOption = Annotated[
     Prefer | None,
     typer.Option(help="What to make of slack. Default: accuracy; latency if no time is asked for."),
 ]
+ConfidenceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--confidence",
+        metavar="FRACTION",
+        help="Plan time at this quantile and accuracies at the low end of their intervals. Default: at expectation.",
+    ),
+]
+MaxEnergyOption = Annotated[
+    float | None, typer.Option("--max-energy-j", metavar="JOULES", help="What the request may add to idling.")
+]
+MaxPowerOption = Annotated[
+    float | None, typer.Option("--max-power-w", metavar="WATTS", help="What the cluster may draw, idling included.")
+]
 WhenLateOption = Annotated[WhenLate, typer.Option(help="What to give up when both promises can no longer be kept.")]
 StrategyOption = Annotated[str, typer.Option(help="How to plan: ours or one of the literature's, by name.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
@@ -35,6 +49,9 @@ _OPTION_OF_FIELD = {
     "deadline_s": "--deadline-s",
     "throughput_per_s": "--throughput-per-s",
     "min_accuracy": "--min-accuracy",
+    "max_energy_j": "--max-energy-j",
+    "max_power_w": "--max-power-w",
+    "confidence": "--confidence",
 }
 
 
@@ -45,6 +62,9 @@ def requirement_of(
     min_accuracy: float,
     prefer: Prefer | None,
     when_late: WhenLate = WhenLate.KEEP_FLOOR,
+    confidence: float | None = None,
+    max_energy_j: float | None = None,
+    max_power_w: float | None = None,
 ) -> Requirement:
     """The requirement that the options ask for. Raises UsageError, which names the option and its value."""
     time_unbounded = deadline_s is None and throughput_per_s is None
@@ -59,6 +79,9 @@ def requirement_of(
             min_accuracy=min_accuracy,
             prefer=prefer,
             when_late=when_late,
+            confidence=confidence,
+            max_energy_j=max_energy_j,
+            max_power_w=max_power_w,
         )
     except ValueError as e:
         field, _, problem = str(e).partition(" ")

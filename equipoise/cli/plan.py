@@ -13,8 +13,11 @@ import typer
 from equipoise.cli.clusters import load_cluster
 from equipoise.cli.explain import explanation_lines
 from equipoise.cli.options import (
+    ConfidenceOption,
     DeadlineOption,
     JsonOption,
+    MaxEnergyOption,
+    MaxPowerOption,
     MinAccuracyOption,
     PreferOption,
     StrategyOption,
@@ -44,6 +47,9 @@ def plan(
     throughput_per_s: ThroughputOption = None,
     min_accuracy: MinAccuracyOption = 0.0,
     prefer: PreferOption = None,
+    confidence: ConfidenceOption = None,
+    max_energy_j: MaxEnergyOption = None,
+    max_power_w: MaxPowerOption = None,
     strategy: StrategyOption = "equipoise",
     explain: ExplainOption = False,
     as_json: JsonOption = False,
@@ -53,7 +59,13 @@ def plan(
     Exit codes: 0 both promises can be kept, 3 they cannot, 2 usage, 1 any other error.
     """
     requirement = requirement_of(
-        deadline_s=deadline_s, throughput_per_s=throughput_per_s, min_accuracy=min_accuracy, prefer=prefer
+        deadline_s=deadline_s,
+        throughput_per_s=throughput_per_s,
+        min_accuracy=min_accuracy,
+        prefer=prefer,
+        confidence=confidence,
+        max_energy_j=max_energy_j,
+        max_power_w=max_power_w,
     )
     check_items(items)
     request = Request(items=items, requirement=requirement)

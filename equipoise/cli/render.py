@@ -51,6 +51,12 @@ def promise(requirement: Requirement) -> str:
         wanted.append(f"at least {rate(requirement.throughput_per_s)}")
     if requirement.min_accuracy > 0:
         wanted.append(f"at least {percent(requirement.min_accuracy)} accuracy")
+    if requirement.max_energy_j is not None:
+        wanted.append(f"at most {requirement.max_energy_j:.4g} J")
+    if requirement.max_power_w is not None:
+        wanted.append(f"at most {requirement.max_power_w:.4g} W")
+    if requirement.confidence is not None and wanted:
+        wanted[-1] += f", with {percent(requirement.confidence)} confidence"
     slack = {Prefer.ACCURACY: "accuracy", Prefer.LATENCY: "less time", Prefer.ENERGY: "less energy"}
     return f"{' and '.join(wanted) or 'nothing in particular'}; slack goes to {slack[requirement.prefer]}"
 
@@ -110,6 +116,10 @@ def _needs(needs: Needs) -> Iterator[str]:
         yield f"  a deadline of {seconds(needs.deadline_s)} would do"
     if needs.min_accuracy is not None:
         yield f"  a floor of {percent(needs.min_accuracy)} would do"
+    if needs.max_energy_j is not None:
+        yield f"  an allowance of {needs.max_energy_j:.4g} J would do"
+    if needs.max_power_w is not None:
+        yield f"  an allowance of {needs.max_power_w:.4g} W would do"
     if needs.speed_factor is not None:
         yield f"  processors {needs.speed_factor:.3g} times as fast would do"
 

@@ -15,6 +15,7 @@ import typer
 from equipoise.cli.access import Access, boards_of, this_machine
 from equipoise.cli.options import (
     FAMILY_HELP,
+    ConfidenceOption,
     DeadlineOption,
     JsonOption,
     MinAccuracyOption,
@@ -51,6 +52,7 @@ def run(
     throughput_per_s: ThroughputOption = None,
     min_accuracy: MinAccuracyOption = 0.0,
     prefer: PreferOption = None,
+    confidence: ConfidenceOption = None,
     when_late: WhenLateOption = WhenLate.KEEP_FLOOR,
     strategy: StrategyOption = "equipoise",
     labels: Annotated[
@@ -84,6 +86,7 @@ def run(
         min_accuracy=min_accuracy,
         prefer=prefer,
         when_late=when_late,
+        confidence=confidence,
     )
     strategy_named(strategy)
     _check_outputs(out, receipt, force=force)

@@ -57,6 +57,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float | None
     min_accuracy: float | None
     speed_factor: float | None  # how many times faster every processor would have to be
+    max_energy_j: float | None = None  # where the energy that was allowed is what stands in the way
+    max_power_w: float | None = None  # likewise
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,8 +2,8 @@
 
 Columns: whole items x[p,v]; where a variant runs best in calls of b items, whole calls k[p,v] and the rest of an
 incomplete one, x = b k + rest, whose cost is linear between measured batch sizes (a binary per piece); u[p,v] = 1
-where p uses v, if that has a fixed cost, takes memory or inputs that travel; w[p] = 1 where p works at all, if it cannot
-start at once or power is limited; and the end T, fixed to the deadline unless latency is what to minimise.
+where p uses v, if that has a fixed cost, takes memory or inputs that travel; w[p] = 1 where p works at all, if it
+cannot start at once or power is limited; and the end T, fixed to the deadline unless latency is what to minimise.
 
     busy[p] = sum_v run_s(x[p,v]) + load_s[p,v] u[p,v]  <=  speed[p] (T - start_s[p] w[p])
     link_s[p] w[p] + input bytes of p's node / bandwidth + longest call of p  <=  T, and the same for the uplink
@@ -11,8 +11,8 @@ start at once or power is limited; and the end T, fixed to the deadline unless l
     x[p,v] <= most[p,v] u[p,v]    sum_v x[p,v] <= items w[p]    sum over a node of memory[p,v] u[p,v] <= its memory
     sum_p watts[p] busy[p] / speed[p] <= max_energy_j       sum_p watts[p] w[p] + idling <= max_power_w
 
-It is the cost model to the letter but for two things: a call is taken to be as long as a whole one where it delays the
-inputs, and scatter is not known to it. With a confidence it is solved again with less time, where its plan is late.
+It is the cost model to the letter, but knows nothing of scatter: with a confidence it is solved again with less time,
+where its plan is late.
 """
 
 from __future__ import annotations
@@ -122,6 +122,7 @@ class _Model:
         self._uses = {cell: self._column() for cell in self._cells if self._is_counted(cell)}
         self._works = {p: self._column() for p in self._processors if self._is_switched(p)}
         self._end = self._column(upper=self._deadline_s / self.unit_s, integral=False)
+        self._calls: dict[Cell, tuple[int, Terms]] = {}  # whole calls, and seconds of the incomplete one
         self._busy = {p: self._busy_terms(p) for p in self._processors}
         self._add_promises()
         self._add_switches()
@@ -169,7 +170,10 @@ class _Model:
 
     def _is_counted(self, cell: Cell) -> bool:
         fleet = self._problem.fleet
-        return self._load_s(cell) > 0 or fleet.is_memory_bound or (fleet.has_links and fleet.input_bytes[cell[1]] > 0)
+        return self._load_s(cell) > 0 or fleet.is_memory_bound or self._sends(cell)
+
+    def _sends(self, cell: Cell) -> bool:
+        return self._problem.fleet.has_links and bool(self._problem.fleet.input_bytes[cell[1]] > 0)
 
     def _is_switched(self, p: int) -> bool:
         return self._problem.readiness.start_s[p] > 0 or self._problem.request.requirement.max_power_w is not None
@@ -207,16 +211,18 @@ class _Model:
         calls = self._column(upper=self._problem.items // size)
         counted, cost = [(self._items[cell], -1.0), (calls, float(size))], [(calls, call)]
         begins = int(fleet.rest_at[cell])
-        pieces = []
+        pieces, rest = [], []
         for low, high, cost_low, slope in _linear_pieces(fleet.rest_s[begins : begins + size] / self.unit_s):
             piece, more = self._column(), self._column(upper=high - low, integral=False)
             self._add_row([(more, 1.0), (piece, float(low - high))], upper=0.0)
             counted += [(piece, float(low)), (more, 1.0)]
-            cost += [(piece, cost_low), (more, slope)]
+            rest += [(piece, cost_low), (more, slope)]
             pieces.append((piece, 1.0))
         self._add_row(pieces, upper=1.0)
         self._add_row(counted, lower=0.0, upper=0.0)
-        return cost
+        if self._sends(cell):
+            self._calls[cell] = (calls, rest)
+        return cost + rest
 
     def _add_promises(self) -> None:
         problem = self._problem
@@ -253,12 +259,20 @@ class _Model:
                     self._add_row([*sent, *link, (call, 1.0), (self._end, -1.0)], upper=0.0)
 
     def _longest_call(self, p: int) -> int:
+        """A column that is at least as large as every call that processor p makes, at its present speed."""
         fleet, speed = self._problem.fleet, float(self._problem.readiness.speed[p])
-        call = self._column(upper=math.inf, integral=False)
+        longest = self._column(upper=math.inf, integral=False)
         for cell, use in self._uses.items():
-            if cell[0] == p and fleet.input_bytes[cell[1]] > 0:
-                self._add_row([(use, float(fleet.call_s[cell]) / speed / self.unit_s), (call, -1.0)], upper=0.0)
-        return call
+            if cell[0] == p and self._sends(cell):
+                whole = use
+                if cell in self._calls:
+                    calls, rest = self._calls[cell]
+                    whole = self._column()
+                    most = self._problem.items // int(fleet.batch[cell])
+                    self._add_row([(calls, 1.0), (whole, -float(most))], upper=0.0)
+                    self._add_row([*((column, factor / speed) for column, factor in rest), (longest, -1.0)], upper=0.0)
+                self._add_row([(whole, float(fleet.call_s[cell]) / speed / self.unit_s), (longest, -1.0)], upper=0.0)
+        return longest
 
     def _add_memory(self) -> None:
         fleet = self._problem.fleet

@@ -18,8 +18,11 @@ from equipoise.planning.thrift import thriftiest
 
 # What an item may be worth less than its accuracy: from only the best ones counting to sheer speed.
 _PRICES = (0.75, 0.5, 0.25, 0.0, -10.0)
+_SECTIONS = 40
 _HALVINGS = 30
-_PRECISION = 1e-3  # relative, of the least time within an energy budget
+_DOUBLINGS = 40
+_HUNDREDTH = 0.01
+_PRECISION = 1e-3  # relative, of the least time or the highest accuracy within an energy budget
 
 
 def within_power(problem: Problem) -> Problem:
@@ -88,31 +91,40 @@ def within_energy(problem: Problem, best: Callable[[Problem], Found]) -> Found:
     if free.prediction is None or problem.is_within_limits(free.prediction):
         return free
     if problem.prefer is Prefer.ACCURACY:
-        return _most_accurate(problem, most_j, free.bound)
+        return _most_accurate(problem, free)
     return _fastest(problem, free)
 
 
-def _most_accurate(problem: Problem, most_j: float, bound: float) -> Found:
-    """Lagrange: at a price per joule an item is worth accuracy - price x joules.
+def _most_accurate(problem: Problem, free: Found) -> Found:
+    """The highest floor at which the thriftiest plan is within the budget."""
+    bound = min(free.bound, _accuracy_bound(problem))
+    best = _thriftiest_within(problem, problem.deadline_s)
+    high = bound
+    while best is not None and high - best.accuracy > _PRECISION * high:
+        middle = (best.accuracy + high) / 2
+        found = _thriftiest_within(problem, problem.deadline_s, middle)
+        high, best = (middle, best) if found is None else (high, found)
+    return Found(prediction=best, bound=bound)
 
-    The least price whose plan is within the budget is looked for; at any price, (most worth + price x budget) bounds
-    the accuracy.
+
+def _accuracy_bound(problem: Problem) -> float:
+    """What no plan within the budget can beat.
+
+    Lagrange: at any price per joule, (most worth of accuracy - price x joules) + price x budget bounds the accuracy.
+    The bound is convex in the price, so a section search finds the price at which it is tightest.
     """
-    joules = item_joules(problem)
+    joules, budget_j = item_joules(problem), problem.request.requirement.max_energy_j or 0.0
     item_s = np.where(problem.usable, problem.fleet.item_s, np.inf)
-    best: Prediction | None = None
-    low, high, price = 0.0, math.inf, 1.0 / float(np.nanmax(joules))
-    for _ in range(_HALVINGS):
+
+    def bound(price: float) -> float:
         ladder = ladder_of(item_s, problem.fleet.accuracy - price * np.nan_to_num(joules))
-        found = (mixed := Mixer(problem, ladder).mix(problem.deadline_s)).prediction
-        bound = min(bound, (mixed.bound + price * most_j) / problem.items)
-        if found is not None and problem.is_within_limits(found):
-            high = price
-            best = found if best is None or found.accuracy > best.accuracy else best
-        else:
-            low = price
-        price = (low + high) / 2 if math.isfinite(high) else 4 * price
-    return Found(prediction=best if best is not None and problem.keeps(best) else None, bound=bound)
+        return (Mixer(problem, ladder).fluid_gain(problem.deadline_s) + price * budget_j) / problem.items
+
+    low, high = 0.0, 10.0 / float(np.nanmin(joules))
+    for _ in range(_SECTIONS):
+        left, right = low + (high - low) / 3, high - (high - low) / 3
+        low, high = (low, right) if bound(left) <= bound(right) else (left, high)
+    return bound((low + high) / 2)
 
 
 def _fastest(problem: Problem, free: Found) -> Found:
@@ -135,13 +147,64 @@ def _fastest(problem: Problem, free: Found) -> Found:
     return Found(prediction=best, bound=least_s)
 
 
-def _thriftiest_within(problem: Problem, deadline_s: float) -> Prediction | None:
-    asked = _asking(problem, deadline_s=deadline_s, throughput_per_s=None, prefer=Prefer.ENERGY)
+def _thriftiest_within(problem: Problem, deadline_s: float, floor: float | None = None) -> Prediction | None:
+    """The plan of least energy within a deadline, if it is within the budget."""
+    asked = _asking(
+        problem,
+        deadline_s=deadline_s,
+        throughput_per_s=None,
+        prefer=Prefer.ENERGY,
+        min_accuracy=problem.floor if floor is None else floor,
+        max_energy_j=None,
+    )
     found = thriftiest(asked).prediction
-    return found if found is not None and asked.keeps(found) else None
+    return found if found is not None and asked.keeps(found) and problem.is_within_limits(found) else None
 
 
 def _asking(problem: Problem, **changes: object) -> Problem:
     requirement: Requirement = msgspec.structs.replace(problem.request.requirement, **changes)
     request = msgspec.structs.replace(problem.request, requirement=requirement)
     return Problem(request=request, fleet=problem.fleet, conditions=problem.conditions)
+
+
+def without_limits(problem: Problem) -> Problem:
+    """The same problem with no limit on energy and power."""
+    return _asking(problem, max_energy_j=None, max_power_w=None)
+
+
+def has_limits(problem: Problem) -> bool:
+    """True if energy or power is limited."""
+    wanted = problem.request.requirement
+    return wanted.max_energy_j is not None or wanted.max_power_w is not None
+
+
+def needed_limits(problem: Problem, is_kept: Callable[[Problem], bool]) -> tuple[float | None, float | None]:
+    """Joules and watts, each of which alone would do where the promises alone can be kept; None where it would not.
+
+    is_kept   asks the strategy in question. Each figure has been put to it; a hundredth less is declined.
+    """
+    wanted, fleet = problem.request.requirement, problem.fleet
+    energy_j = power_w = None
+    if wanted.max_energy_j is not None:
+        cheapest = thriftiest(_asking(without_limits(problem), prefer=Prefer.ENERGY)).prediction
+        least_j = wanted.max_energy_j if cheapest is None or cheapest.energy_j is None else cheapest.energy_j
+        energy_j = _least(least_j, lambda joules: is_kept(_asking(problem, max_energy_j=joules)))
+    if wanted.max_power_w is not None:
+        least_w = fleet.costs.idle_w + float(np.nanmin(np.where(problem.usable.any(axis=1), fleet.watts, np.nan)))
+        power_w = _least(least_w, lambda watts: is_kept(_asking(problem, max_power_w=watts)))
+    return energy_j, power_w
+
+
+def _least(start: float, is_kept: Callable[[float], bool]) -> float | None:
+    """The least figure from `start` upwards that suffices, to a hundredth; None if none does."""
+    low, high = start, start
+    for _ in range(_DOUBLINGS):
+        if is_kept(high):
+            break
+        low, high = high, high * 1.25
+    else:
+        return None
+    while high - low > _HUNDREDTH * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_kept(middle) else (middle, high)
+    return high

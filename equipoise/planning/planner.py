@@ -11,13 +11,14 @@ from collections.abc import Callable
 import msgspec
 
 from equipoise.core.cluster import Cluster
-from equipoise.core.plan import Conditions, Plan
+from equipoise.core.plan import Closest, Conditions, Needs, Plan
 from equipoise.core.request import Request
 from equipoise.errors import PlanningError
 from equipoise.planning.fleet import Fleet
 from equipoise.planning.infeasible import closest_plans, needs
+from equipoise.planning.limits import has_limits, needed_limits, without_limits
 from equipoise.planning.problem import Problem
-from equipoise.planning.strategies import strategy_named
+from equipoise.planning.strategies import Strategy, strategy_named
 
 _NOTHING_CHANGED: Conditions = {}
 
@@ -49,8 +50,47 @@ def plan(
         raise PlanningError("no processor is available that has a profile of any variant and the memory for it")
     found = chosen.solve(problem) or chosen.settle(problem, settle_s)
     if found is None or not found.feasible:
-        found = _closest(problem, chosen.name, settle_s)
+        found = _declined(problem, chosen, settle_s)
     return msgspec.structs.replace(found, solve_s=clock() - started_s) if clock else found
+
+
+def _declined(problem: Problem, strategy: Strategy, settle_s: float) -> Plan:
+    """The plan with the least violation. Its closest plans leave limits on energy and power out of account."""
+    if not has_limits(problem):
+        return _closest(problem, strategy.name, settle_s)
+    free = without_limits(problem)
+    found = strategy.solve(free) or strategy.settle(free, settle_s)
+    if found is None or not found.feasible:
+        found = _closest(free, strategy.name, settle_s)
+    if not found.feasible:
+        return msgspec.structs.replace(found, needs=_within_limits(problem, strategy, found.needs))
+    least = problem.plan(strategy.name, problem.predict(found.shares))
+    energy_j, power_w = needed_limits(problem, lambda asked: strategy.solve(asked) is not None)
+    return msgspec.structs.replace(
+        least,
+        closest=Closest(most_accurate_at_deadline=None, fastest_at_floor=None, least_violation=least),
+        needs=Needs(deadline_s=None, min_accuracy=None, speed_factor=None, max_energy_j=energy_j, max_power_w=power_w),
+    )
+
+
+def _within_limits(problem: Problem, strategy: Strategy, needs: Needs | None) -> Needs | None:
+    """Those of the needs that suffice with the limits in place, too."""
+
+    def suffices(**changes: float | None) -> bool:
+        requirement = msgspec.structs.replace(problem.request.requirement, **changes)
+        request = msgspec.structs.replace(problem.request, requirement=requirement)
+        asked = Problem(request=request, fleet=problem.fleet, conditions=problem.conditions)
+        return strategy.solve(asked) is not None
+
+    if needs is None:
+        return None
+    longer = needs.deadline_s is not None and suffices(deadline_s=needs.deadline_s, throughput_per_s=None)
+    lower = needs.min_accuracy is not None and suffices(min_accuracy=needs.min_accuracy)
+    return Needs(
+        deadline_s=needs.deadline_s if longer else None,
+        min_accuracy=needs.min_accuracy if lower else None,
+        speed_factor=None,
+    )
 
 
 def _closest(problem: Problem, strategy: str, settle_s: float) -> Plan:

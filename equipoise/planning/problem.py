@@ -166,7 +166,8 @@ def described_watts(problem: Problem) -> Floats:
     if unknown.any():
         raise PlanningError(
             f"energy and power can only be planned if every processor's is known, but "
-            f"{fleet.pids[int(unknown.argmax())]} has no active_w; add active_w (and idle_w) to its description, or prefer accuracy or latency"
+            f"{fleet.pids[int(unknown.argmax())]} has no active_w; "
+            "add active_w (and idle_w) to its description, or prefer accuracy or latency"
         )
     return np.where(usable, fleet.watts, 0.0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from equipoise.core.cluster import Cluster, Link, Node, Processor, ProcessorId, Profile, Variant
@@ -74,3 +76,56 @@ def test_energy_is_unknown_without_watts():
     plain = Cluster(family="f", variants=cluster.variants, nodes=(Node(name="pi", processors=(processor,)),))
 
     assert predict(plain, [share("big", 1)]).energy_j is None
+
+
+def two_boards(*, uplink_bytes_per_s: float = math.inf, memory_bytes: int | None = None, **profile: object) -> Cluster:
+    profile = {name.removeprefix("profile_"): value for name, value in profile.items()}
+
+    def node(name: str) -> Node:
+        profiles = tuple(
+            Profile(variant=variant, latency_s={1: seconds}, **profile)
+            for variant, seconds in (("big", 1.0), ("small", 0.1))
+        )
+        processors = tuple(Processor(name=p, profiles=profiles, idle_w=1.0, active_w=5.0) for p in ("cpu", "gpu"))
+        return Node(name=name, processors=processors, memory_bytes=memory_bytes)
+
+    return Cluster(
+        family="f",
+        variants=tuple(Variant(name=n, accuracy=a, input_bytes=1000) for n, a in (("big", 0.9), ("small", 0.5))),
+        nodes=(node("one"), node("two")),
+        uplink_bytes_per_s=uplink_bytes_per_s,
+    )
+
+
+def work(node: str, processor: str, variant: str, items: int) -> Share:
+    return Share(node=node, processor=processor, variant=variant, batch=1, items=items, finish_s=0.0)
+
+
+def test_all_nodes_share_the_uplink_and_the_last_call_waits_for_the_last_input():
+    expected = predict(
+        two_boards(uplink_bytes_per_s=1000.0), [work("one", "cpu", "small", 5), work("two", "gpu", "small", 15)]
+    )
+
+    assert expected.latency_s == pytest.approx(20 * 1000 / 1000 + 0.1)
+
+
+def test_power_is_that_of_all_boards_idling_and_of_those_at_work():
+    expected = predict(two_boards(), [work("one", "cpu", "small", 5), work("one", "gpu", "small", 5)])
+
+    assert expected.power_w == pytest.approx(4 * 1.0 + 2 * 4.0)
+
+
+def test_variants_of_all_processors_of_a_node_have_to_fit_into_its_memory_together():
+    boards = two_boards(memory_bytes=100, profile_memory_bytes=60)
+
+    assert predict(boards, [work("one", "cpu", "small", 5), work("two", "gpu", "small", 5)]).overfull == ()
+    assert predict(boards, [work("one", "cpu", "small", 5), work("one", "gpu", "small", 5)]).overfull == ("one",)
+
+
+def test_with_a_confidence_scatter_adds_up_as_variances_do():
+    scattering = two_boards(latency_stddev_s={1: 0.02})
+    expected = predict(scattering, [work("one", "cpu", "big", 100)], confidence=0.95)
+    both = predict(scattering, [work("one", "cpu", "big", 100), work("two", "cpu", "big", 100)], confidence=0.95)
+
+    assert expected.latency_s == pytest.approx(100.0 + 1.6449 * 0.02 * 10, abs=1e-4)
+    assert both.latency_s == pytest.approx(100.0 + 1.9545 * 0.02 * 10, abs=1e-4)  # each at sqrt(0.95)
