@@ -1,6 +1,6 @@
 """Several requests on shared processors: how many are admitted and how accurately they are answered, beside EDF.
 
-    python benchmarks/bench_queue.py [--queues 60] [--exact 16]
+    python benchmarks/bench_queue.py [--queues 60] [--exact 12]
 
 Random queues: 2 to 8 nodes of 1 or 2 processors, 2 or 3 families of 3 to 8 variants, 2 to 8 requests that are asked for
 one after the other; half of the queues with load times and links. Every method admits a request if it finds a schedule
@@ -44,7 +44,7 @@ def main() -> None:
     """Run all three comparisons, print tables and write out/bench_queue.json."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--queues", type=int, default=60, help="random queues")
-    options.add_argument("--exact", type=int, default=16, help="queues that the exact solver looks at too")
+    options.add_argument("--exact", type=int, default=12, help="queues that the exact solver looks at too")
     chosen = options.parse_args()
     console = Console(width=120)
     drawn = draws(chosen.queues)

@@ -32,7 +32,6 @@ from equipoise.core.plan import Plan
 from equipoise.core.queue import Promise, QueuedRequest, Schedule
 from equipoise.core.request import Prefer
 from equipoise.planning.allotment import Allotment, Demand, allot, solver_is_there, with_charges
-from equipoise.planning.problem import Problem
 from equipoise.planning.queue_exact import Ints, exact
 from equipoise.planning.sharing import SharedFleet
 from equipoise.planning.strategies import strategy_named
@@ -149,7 +148,7 @@ class _Search:
         """The plan that gives request k these items, (P, V) over all processors, as if it were alone."""
         family = self._requests[k].family
         fleet = self._shared.fleets[family]
-        problem = _problem(self._requests[k], self._shared, self._shared.start_s)
+        problem = self._shared.problem(self._requests[k], self._shared.start_s)
         counts = items[self._shared.rows[family], : len(fleet.names)]
         return problem.plan("equipoise", problem.predict(problem.shares(counts)))
 
@@ -282,17 +281,9 @@ def _plan(request: QueuedRequest, shared: SharedFleet, busy_s: Floats, prefer: P
     requirement = request.requirement
     if prefer is not None:
         requirement = msgspec.structs.replace(requirement, prefer=prefer)
-    problem = _problem(msgspec.structs.replace(request, requirement=requirement), shared, busy_s)
+    problem = shared.problem(msgspec.structs.replace(request, requirement=requirement), busy_s)
     found = strategy_named("equipoise").solve(problem) if problem.usable.any() else None
     return found if found is not None and found.feasible else None
-
-
-def _problem(request: QueuedRequest, shared: SharedFleet, busy_s: Floats) -> Problem:
-    return Problem(
-        request=request.request,
-        fleet=shared.fleets[request.family],
-        conditions=shared.conditions_with(request.family, busy_s),
-    )
 
 
 def _work_s(plan: Plan, busy_s: Floats, shared: SharedFleet) -> Floats:
