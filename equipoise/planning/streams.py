@@ -24,10 +24,10 @@ from equipoise.planning.stations import Services, services
 from equipoise.planning.waiting import CELLS, Floats, residual_cells, served_cells, waiting_cells
 
 _NOTHING_CHANGED: Conditions = {}
-_PRECISION = 1e-4  # relative, of a search for a latency
+_PRECISION = 5e-4  # relative, of a search for a latency; queues are not known any better
 _DOUBLINGS = 40
 _FOREVER = 1e9  # allowances: so long that no wait counts
-_QUANTILE_HALVINGS = 40
+_QUANTILE_HALVINGS = 26
 _SLACK = 1e-5  # relative, of the fraction that is late: what two ways to compute it may differ by
 
 
@@ -218,25 +218,21 @@ def _gap(prefer: Prefer, shown: StreamPrediction, bound: float | None) -> float 
 
 
 def _routes(division: Division, allowance_s: float) -> list[Route]:
-    routes = []
-    for load in division.loads:
-        variants, slow_fraction = load.station.services.variants, float(load.station.slow_fraction(load.mix)[0])
-        slow, fast = variants[load.mix.slow[0]], variants[load.mix.fast[0]]
-        parts = {slow: 1.0} if slow == fast else {slow: slow_fraction, fast: 1.0 - slow_fraction}
-        routes += [
-            Route(
-                node=load.pid.node,
-                processor=load.pid.processor,
-                variant=variant,
-                fraction=part * load.rate / division.rate,
-                rate_per_s=part * load.rate / allowance_s,
-                utilisation=0.0,
-                item_latency_s=0.0,
-            )
-            for variant, part in parts.items()
-            if part > 0
-        ]
-    return routes
+    total = division.rate
+    return [
+        Route(
+            node=load.pid.node,
+            processor=load.pid.processor,
+            variant=variant,
+            fraction=float(part) * load.rate / total,
+            rate_per_s=float(part) * load.rate / allowance_s,
+            utilisation=0.0,
+            item_latency_s=0.0,
+        )
+        for load in division.loads
+        for variant, part in zip(load.station.services.variants, load.station.fractions(load.mix)[0], strict=True)
+        if part > 0
+    ]
 
 
 def _judged(request: StreamRequest, given: Services, routes: Sequence[Route]) -> list[Route]:
