@@ -148,8 +148,8 @@ def admission(console: Console, drawn: list[Drawn]) -> list[dict[str, Any]]:
         times = (f"{row['median_ms']:.2f}", f"{row['worst_ms']:.1f}")
         table.add_row(row["method"], *admitted, f"{row['right_answers_per_item_asked_for']:.4f}", *times)
     bound = {label: _share_admitted_by_program(drawn, charges) for charges, label in LABELS.items()}
-    rows.append({"method": "linear program (bound)", "admitted": bound})
-    table.add_row("linear program (bound)", *(f"{100 * share:.1f} %" for share in bound.values()), "", "", "")
+    rows.append({"method": "linear program, divisible items", "admitted": bound})
+    table.add_row("linear program, divisible items", *(f"{100 * share:.1f} %" for share in bound.values()), "", "", "")
     console.print(table)
     return rows
 
@@ -213,7 +213,8 @@ def same_requests(console: Console, drawn: list[Drawn]) -> dict[str, Any]:
     for name, figures in gains.items():
         results[f"gain over {name}"] = _summary(figures, none[name], min)
     for label, row in results.items():
-        figures = (f"{100 * row['mean']:.3f} %", f"{100 * row['worst']:.3f} %")
+        unit = "points" if label.startswith("gain") else "%"
+        figures = (f"{100 * row['mean']:.3f} {unit}", f"{100 * row['worst']:.3f} {unit}")
         table.add_row(label, str(row["schedules"]), str(row["it_finds_none"]), *figures)
     console.print(table)
     return results
