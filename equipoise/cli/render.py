@@ -195,6 +195,11 @@ def faults_text(what: str, faults: tuple[Fault, ...]) -> Iterator[str]:
         return
     yield f"{len(faults)} {what}:"
     for fault in faults[:_NAMED_FAULTS]:
-        yield f"  {fault.item}: {fault.reason}" if fault.reason else f"  {fault.item}"
+        yield _printable(f"  {fault.item}: {fault.reason}" if fault.reason else f"  {fault.item}")
     if len(faults) > _NAMED_FAULTS:
         yield f"  ... and {len(faults) - _NAMED_FAULTS} more; --receipt FILE.json names all of them"
+
+
+def _printable(text: str) -> str:
+    """The text with bytes that are no UTF-8, as names of files may have them, written as `\\udcff`."""
+    return text.encode("utf-8", errors="backslashreplace").decode()

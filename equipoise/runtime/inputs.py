@@ -59,7 +59,7 @@ class ImageFile:
         try:
             return self.path.read_bytes()
         except OSError as e:
-            raise InputError(f"cannot be read: {e.strerror}", source=str(self.path)) from e
+            raise InputError(f"cannot be read: {e.strerror}") from e
 
 
 class ArrayRows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -87,12 +88,13 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
     """Write the receipt as JSON, whole or not at all. Raises OutputError."""
-    text = msgspec.json.format(msgspec.json.encode(receipt_json(receipt)), indent=2) + b"\n"
+    text = json.dumps(receipt_json(receipt), indent=2, ensure_ascii=False) + "\n"
+    encoded = text.encode("utf-8", errors="surrogateescape")  # names of files may be any bytes
     try:
         if path.exists() and not path.is_file():
-            path.write_bytes(text)  # a device or a pipe cannot be replaced
+            path.write_bytes(encoded)  # a device or a pipe cannot be replaced
         else:
-            _replace(path, text)
+            _replace(path, encoded)
     except OSError as e:
         raise OutputError(f"the receipt cannot be written: {e.strerror}", path=path) from e
 
@@ -137,7 +139,7 @@ def _ran_shares(plan: Plan, done: Iterable[ShareDone]) -> Iterable[RanShare]:
             busy_s=share.busy_s if share else 0.0,
             load_s=share.load_s if share else 0.0,
             first_sent_s=share.first_sent_s if share else None,
-            last_answer_s=share.last_answer_s if share else None,
+            last_answer_s=share.last_answer_s if share and share.items else None,
         )
 
 

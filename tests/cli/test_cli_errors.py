@@ -123,6 +123,14 @@ NODE = {"name": "pi", "processors": [{"name": "cpu", "profiles": [{"variant": "s
         ({"variants": [{"name": "big", "accuracy": 0.6}]}, "boards.json: processor pi/cpu has a profile of unknown"),
         ({"variants": [{"name": "small", "accuracy": 60}]}, "boards.json: accuracy of variant 'small' must be"),
         ({"nodes": []}, "boards.json: the cluster has no nodes"),
+        (
+            {
+                "nodes": [
+                    NODE | {"processors": [{"name": "cpu", "profiles": [{"variant": "small", "latency_s": {"x": 1}}]}]}
+                ]
+            },
+            "boards.json: Expected `int`, got `str` (at key in $.nodes[0].processors[0].profiles[0].latency_s)",
+        ),
         ({"nodes": "none"}, "boards.json: Expected `array`, got `str` (at $.nodes)"),
     ],
 )

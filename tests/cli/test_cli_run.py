@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,3 +160,14 @@ def test_a_board_that_this_machine_cannot_play_is_refused_with_the_figures(
 
     assert (folder / "p.csv").read_text() == "precious"
     assert "large on quantum/cpu is described as 1e-06 ms per item" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_utf8_is_answered_and_named(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]):
+    broken = os.fsdecode(b"bad\xff.jpg")
+    (folder / broken).write_bytes(b"no image")
+
+    code = run("--deadline-s", "30", "--out", "p.jsonl", "--receipt", "r.json", inputs=("grey.npy", broken))
+
+    assert (code, r"bad\udcff.jpg: " in capsys.readouterr().out) == (0, True)
+    assert b'"bad\xff.jpg"' in (folder / "r.json").read_bytes()
+    assert b'"bad\xff.jpg"' in (folder / "p.jsonl").read_bytes()

@@ -111,5 +111,5 @@ def test_a_file_that_vanishes_is_an_error_of_that_item_alone(photos: Path):
     (photos / "b.png").unlink()
 
     assert items.payload(0) == b"photos/a.JPG"
-    with pytest.raises(InputError, match=r"photos/b.png: cannot be read"):
+    with pytest.raises(InputError, match=r"^cannot be read"):
         items.payload(1)
