@@ -189,6 +189,12 @@ def events_text(receipt: Receipt) -> str:
     )
 
 
+def lost_text(receipt: Receipt) -> Iterator[str]:
+    """The nodes that were lost, a line each."""
+    for lost in receipt.lost:
+        yield f"node {lost.node} lost after {seconds(lost.after_s)}: {lost.reason}"
+
+
 def faults_text(what: str, faults: tuple[Fault, ...]) -> Iterator[str]:
     """The items without a class and why, as lines; the first few by name."""
     if not faults:

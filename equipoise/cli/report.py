@@ -11,6 +11,7 @@ from equipoise.cli.render import (
     events_text,
     faults_text,
     infeasible_summary,
+    lost_text,
     plan_summary,
     plan_table,
     promise,
@@ -58,11 +59,12 @@ class TextReport:
         self._console.print(f"Expected: {plan_summary(plan)}.\n")
 
     def receipt(self, receipt: Receipt) -> None:
-        """Promised against measured, what each processor did, and the items without a class."""
+        """Promised against measured, what each processor did, lost nodes, and the items without a class."""
         self._console.print(promises_table(receipt))
         self._console.print(ran_table(receipt))
         self._console.print(f"{events_text(receipt)}.")
-        for line in (*faults_text("unreadable items", receipt.bad), *faults_text("without answer", receipt.unanswered)):
+        faults = (*faults_text("unreadable items", receipt.bad), *faults_text("without answer", receipt.unanswered))
+        for line in (*lost_text(receipt), *faults):
             self._console.print(line, markup=False)
 
 

@@ -14,7 +14,7 @@ import equipoise
 from equipoise.core.accuracy import wilson_interval
 from equipoise.core.cluster import ProcessorId
 from equipoise.core.plan import Plan
-from equipoise.core.receipt import AccuracyResult, Fault, MeasuredAccuracy, RanShare, Receipt, judge
+from equipoise.core.receipt import AccuracyResult, Fault, LostNode, MeasuredAccuracy, RanShare, Receipt, judge
 from equipoise.core.request import Request
 from equipoise.dispatch.commands import Finish
 from equipoise.dispatch.progress import Progress, ShareDone
@@ -29,6 +29,7 @@ def make_receipt(
     plan: Plan,
     progress: Progress,
     finish: Finish,
+    lost: tuple[LostNode, ...] = (),
     scorecard: Scorecard,
     name_of: Callable[[int], str],
     emulated: bool,
@@ -65,6 +66,7 @@ def make_receipt(
         duplicated=progress.duplicated,
         dropped=progress.dropped,
         shares=tuple(_ran_shares(plan, progress.shares)),
+        lost=lost,
     )
 
 
