@@ -204,7 +204,7 @@ def _as_json(built: Built) -> object:
 def _show(built: Built) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("variant", "precision"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     table.add_column("accuracy (95 %)", justify="right")
     for model in built.family.models:
         accuracy = "-" if model.accuracy is None else measured_accuracy(model.accuracy)

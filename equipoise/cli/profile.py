@@ -111,7 +111,7 @@ def _as_json(family: Family, found: LocalProfiles) -> object:
 def _show(family: Family, processors: Sequence[LocalProcessor], found: LocalProfiles) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("processor", "variant"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, overflow="fold")
     for heading in ("batch", "per call", "99 % within", "items/s", "load", "memory", "prepare"):
         table.add_column(heading, justify="right")
     for processor in processors:

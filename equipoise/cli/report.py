@@ -29,8 +29,11 @@ KEPT, DECLINED, BROKEN = 0, 3, 4  # exit codes
 class Report(Protocol):
     """Told what happens to a request, in this order; `infeasible` only if it is."""
 
-    def infeasible(self, request: Request, plan: Plan, *, declined: bool) -> None:
-        """Both promises cannot be kept; `declined` unless the closest plan is run all the same."""
+    def infeasible(self, request: Request, plan: Plan, *, best_accuracy: float, declined: bool) -> None:
+        """Both promises cannot be kept; `declined` unless the closest plan is run all the same.
+
+        `best_accuracy` is that of the most accurate variant that could be run at all.
+        """
 
     def plan(self, request: Request, plan: Plan, *, title: str) -> None:
         """This is going to be run."""
@@ -45,9 +48,9 @@ class TextReport:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def infeasible(self, request: Request, plan: Plan, *, declined: bool) -> None:
+    def infeasible(self, request: Request, plan: Plan, *, best_accuracy: float, declined: bool) -> None:
         """Say why, and what could be had."""
-        for line in infeasible_summary(request, plan.closest, plan.needs):
+        for line in infeasible_summary(request, plan.closest, plan.needs, best_accuracy=best_accuracy):
             self._console.print(line)
         if declined:
             self._console.print("Nothing was run; --best-effort runs the closest plan.")
@@ -71,7 +74,7 @@ class TextReport:
 class JsonReport:
     """One JSON document on stdout: the receipt, or the plan that shows why nothing was run."""
 
-    def infeasible(self, request: Request, plan: Plan, *, declined: bool) -> None:
+    def infeasible(self, request: Request, plan: Plan, *, best_accuracy: float, declined: bool) -> None:
         """The plan, if there will be no receipt."""
         if declined:
             print(json.dumps(plan_json(plan), indent=2))

@@ -25,7 +25,7 @@ from equipoise.cli.options import (
     family_folder,
     requirement_of,
 )
-from equipoise.cli.render import console_for
+from equipoise.cli.render import best_accuracy_on, console_for
 from equipoise.cli.render_live import LiveView
 from equipoise.cli.report import DECLINED, JsonReport, Report, TextReport, exit_code
 from equipoise.core.family import Family
@@ -141,7 +141,7 @@ def _plan_to_follow(request: Request, access: Access, strategy: str, report: Rep
     plan = admit(request, access.cluster, strategy, clock=time.perf_counter)
     if not plan.feasible:
         closest = plan.to_follow(request.requirement.when_late) if best_effort else None
-        report.infeasible(request, plan, declined=closest is None)
+        report.infeasible(request, plan, best_accuracy=best_accuracy_on(access.cluster), declined=closest is None)
         if closest is None:
             raise typer.Exit(DECLINED)
         plan = closest
