@@ -172,3 +172,25 @@ def test_a_name_that_is_no_utf8_is_answered_and_named(run: Run, folder: Path, ca
     assert (code, r"bad\udcff.jpg: " in capsys.readouterr().out) == (0, True)
     assert b'"bad\xff.jpg"' in (folder / "r.json").read_bytes()
     assert b'"bad\xff.jpg"' in (folder / "p.jsonl").read_bytes()
+
+
+def test_a_request_without_one_readable_item_is_an_error_and_still_has_a_receipt(
+    run: Run, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
+    (folder / "empty.png").write_bytes(b"")
+
+    code = run("--deadline-s", "30", "--receipt", "r.json", inputs=("broken.png", "empty.png"))
+
+    assert code == 1
+    assert "error: none of the 2 items could be read; the first: broken.png: " in capsys.readouterr().err
+    assert len(json.loads((folder / "r.json").read_text())["bad"]) == 2
+
+
+def test_labels_of_other_items_are_warned_about(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]):
+    np.save(folder / "other.npy", np.zeros((1, 8, 8, 3), dtype=np.uint8))
+    (folder / "others.csv").write_text("file,class_index\nother.npy#0,0\n")
+
+    assert run("--deadline-s", "30", "--labels", "others.csv") == 0
+
+    assert "warning: others.csv labels none of the items" in capsys.readouterr().err
