@@ -113,7 +113,7 @@ def _show(family: Family, processors: Sequence[LocalProcessor], found: LocalProf
     for heading in ("processor", "variant"):
         table.add_column(heading, overflow="fold")
     for heading in ("batch", "per call", "99 % within", "items/s", "load", "memory", "prepare"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     for processor in processors:
         for model in family.models:
             measurement = found.measured.get((processor.name, model.name))
