@@ -248,3 +248,11 @@ def test_output_that_nobody_takes_is_one_line_and_no_bug(stdout: str, message: s
     done = subprocess.run(f"{command} {stdout}", shell=True, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (1, f"equipoise: error: {message}\n")
+
+
+def test_what_cannot_be_read_is_named_once(equipoise: Run):
+    _, said = equipoise(
+        "family", "build", "m.onnx", "--sizes", "8", "--labels", "no", "--labelled", "photos", "--out", "o"
+    )
+
+    assert said == "equipoise: error: --labels no cannot be read: No such file or directory\n"
