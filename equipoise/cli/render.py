@@ -234,7 +234,8 @@ def events_text(receipt: Receipt) -> str:
 def lost_text(receipt: Receipt) -> Iterator[str]:
     """The nodes that were lost, a line each."""
     for lost in receipt.lost:
-        yield f"node {lost.node} lost after {seconds(lost.after_s)}: {lost.reason}"
+        when = f"after {seconds(lost.after_s)}" if lost.after_s > 0 else "from the start"
+        yield _printable(f"node {lost.node} lost {when}: {lost.reason}")
 
 
 def faults_text(what: str, faults: tuple[Fault, ...]) -> Iterator[str]:
