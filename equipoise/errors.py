@@ -23,6 +23,11 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def reason_of(error: Exception) -> str:
+    """What an error of the system or a library says, without number and path: those the message has already."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 class EquipoiseError(Exception):
     """Root of the tree; catching it catches everything that Equipoise raises on purpose."""
 

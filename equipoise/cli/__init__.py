@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
@@ -37,19 +39,47 @@ _COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code; the entry point of the `equipoise` script."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if sys.stdout is None:
+        _leave("standard output is closed; to discard what is printed, send it to /dev/null", 1)
+    try:
+        _run(arguments)
+    except OSError as error:
+        _discard_stdout()
+        _leave(f"standard output cannot be written: {error.strerror}", 1)
+
+
+def _run(arguments: Sequence[str]) -> NoReturn:
     try:
         command = typer.main.get_command(_app(arguments))
         command.main(args=list(arguments), prog_name="equipoise")
     except EquipoiseError as e:
         _leave(str(e), e.exit_code)
     except KeyboardInterrupt:
-        _leave("interrupted", INTERRUPTED)
+        _leave_interrupted()
+    except SystemExit as e:
+        sys.stdout.flush()  # here, where it may fail with a message
+        if e.code == INTERRUPTED:  # Typer makes it of a KeyboardInterrupt, without a word
+            _leave_interrupted()
+        raise
     except Exception as e:
+        if isinstance(e, OSError):
+            print(flush=True)  # fails in the same way once more if this was what failed
         if os.environ.get("EQUIPOISE_DEBUG"):
             raise
         what = f"{type(e).__name__}: {e}" if str(e) else type(e).__name__
         _leave(f"this is a bug in Equipoise ({what}); run again with EQUIPOISE_DEBUG=1 for the traceback to report", 1)
     raise AssertionError("a command leaves through SystemExit")
+
+
+def _leave_interrupted() -> NoReturn:
+    print("equipoise: interrupted", file=sys.stderr)
+    sys.exit(INTERRUPTED)
+
+
+def _discard_stdout() -> None:
+    """Have what is still buffered go nowhere, or Python complains about it when it ends."""
+    with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _leave(message: str, exit_code: int) -> NoReturn:

@@ -18,12 +18,12 @@ from equipoise.core.cluster import Cluster
 from equipoise.core.family import Family, InputSpec
 from equipoise.core.plan import Plan
 from equipoise.engines.processors import LocalProcessor, local_processors
-from equipoise.errors import InputError
+from equipoise.errors import InputError, OutputError
 from equipoise.fabric.base import Fabric
 from equipoise.families.preprocess import prepare
 from equipoise.profiling.local import LocalProfiles, known_here, local_cluster, profile_here
-from equipoise.profiling.measure import Effort, prepare_time_s
-from equipoise.profiling.store import ProfileStore, default_data_folder
+from equipoise.profiling.measure import Effort, Measurement, prepare_time_s
+from equipoise.profiling.store import ProfileStore, Subject, default_data_folder
 from equipoise.runtime.emulation import EmulatedCluster
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.local import LocalCluster
@@ -120,13 +120,31 @@ def this_machine(family: Family, items: Items, *, notes: Console) -> Access:
 
 
 def _profiles_here(family: Family, processors: Sequence[LocalProcessor], notes: Console) -> LocalProfiles:
-    store = ProfileStore(default_data_folder(os.environ))
+    store = _WillingStore(default_data_folder(os.environ), notes)
     missing = len(processors) * len(family.models) - len(known_here(family, processors, store))
     if missing == 0:
         return profile_here(family, processors, store)
     notes.print(f"Measuring {missing} pairs of processor and variant, this once ...")
     with profiling_progress(len(processors) * len(family.models)) as on_pair:
         return profile_here(family, processors, store, on_pair=on_pair)
+
+
+class _WillingStore(ProfileStore):
+    """A store without which a request can do: what it cannot keep it tells, once, and measures again next time."""
+
+    def __init__(self, data_folder: Path, notes: Console) -> None:
+        super().__init__(data_folder)
+        self._notes = notes
+        self._told = False
+
+    def save(self, subject: Subject, measurement: Measurement) -> None:
+        """Keep it if that can be."""
+        try:
+            super().save(subject, measurement)
+        except OutputError as error:
+            if not self._told:
+                self._notes.print(f"equipoise: warning: {error}", markup=False, soft_wrap=True)
+            self._told = True
 
 
 def _prepare_s(family: Family, samples: Sequence[bytes]) -> dict[str, float]:

@@ -18,6 +18,6 @@ def load_cluster(path: Path) -> Cluster:
         raise ConfigError(f"cannot be read: {e.strerror}", path=path) from e
     except msgspec.ValidationError as e:
         problem, _, place = str(e).partition(" - at `")
-        raise ConfigError(problem, path=path, place=place.rstrip("`") or None) from e
+        raise ConfigError(problem, path=path, place=place.replace("`", "") or None) from e
     except msgspec.DecodeError as e:
         raise ConfigError(f"is no JSON: {e}", path=path) from e

@@ -83,7 +83,7 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 def _show(evaluation: Evaluation, family: Family) -> None:
     dataset = next(iter(evaluation.accuracy.values())).dataset
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("variant")
+    table.add_column("variant", overflow="fold")
     for heading in ("top-1", "top-5", "items"):
         table.add_column(heading, justify="right")
     for name, accuracy in evaluation.accuracy.items():

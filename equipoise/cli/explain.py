@@ -60,7 +60,7 @@ def explanation_lines(request: Request, plan: Plan, explanation: Explanation) ->
         yield _role_line(request, plan, role)
     if explanation.nodes_left_out:
         yield f"{_count(explanation.nodes_left_out, 'more node')} at work with fewer items, not asked about here."
-    yield from _unused_lines(explanation.unused)
+    yield from _unused_lines(explanation.unused, in_place=plan.feasible)
     yield from _idle_lines(explanation.idle)
 
 
@@ -108,7 +108,9 @@ def _needs_line(needs: Needs) -> str:
         remedies.append(f"a floor of {percent(needs.min_accuracy)}")
     if needs.speed_factor is not None:
         remedies.append(f"processors {needs.speed_factor:.4g} times as fast")
-    return f"Any of these alone would do: {'; '.join(remedies)}." if remedies else "No single change would do."
+    if not remedies:
+        return "No single change would do."
+    return f"{'Any of these alone' if len(remedies) > 1 else 'This'} would do: {'; '.join(remedies)}."
 
 
 def _promise_lines(request: Request, plan: Plan, promises: Promises) -> Iterator[str]:
@@ -180,7 +182,8 @@ def _loss_text(plan: Plan, role: NodeRole) -> str:
     return f"losing it would cost {' and '.join(costs)}{alone}"
 
 
-def _unused_lines(unused: Iterable[UnusedVariant]) -> Iterator[str]:
+def _unused_lines(unused: Iterable[UnusedVariant], *, in_place: bool) -> Iterator[str]:
+    """What is never of use, and if `in_place` also what only this plan has no use for."""
     by_reason: dict[WhyUnused, list[UnusedVariant]] = {}
     for variant in unused:
         by_reason.setdefault(variant.why, []).append(variant)
@@ -189,7 +192,7 @@ def _unused_lines(unused: Iterable[UnusedVariant]) -> Iterator[str]:
     for why in (WhyUnused.DOMINATED, WhyUnused.OFF_HULL):
         yield from _beaten_lines(why, by_reason.get(why, []))
     for why, words in _WHY_UNUSED.items():
-        if why in by_reason:
+        if in_place and why in by_reason:
             yield f"Not used here ({words}): {_named([u.variant for u in by_reason[why]])}."
 
 

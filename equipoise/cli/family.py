@@ -113,9 +113,9 @@ def _print_ladder(family: Family, rungs: list[Rung]) -> None:
     processors = sorted({processor for rung in rungs for processor in rung.item_s})
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("variant", "input", "precision"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for heading in ("size", "accuracy (95 %)", *(f"{name}, per item" for name in processors or ["here"])):
-        table.add_column(escape(heading), justify="right")
+        table.add_column(escape(heading), justify="right", overflow="fold")
     for rung in rungs:
         accuracy = "-" if rung.accuracy is None else measured_accuracy(rung.accuracy)
         latencies = [_latency(rung, processor) for processor in processors] or ["-"]

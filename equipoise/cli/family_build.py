@@ -20,7 +20,7 @@ from equipoise.cli.family import family_app, measured_accuracy
 from equipoise.cli.options import JsonOption
 from equipoise.cli.render import console_for
 from equipoise.core.family import Family
-from equipoise.errors import UsageError
+from equipoise.errors import UsageError, reason_of
 from equipoise.families.build import Built, OnProgress, Recipe, build_family
 from equipoise.families.labels import dataset_name, load_labels
 from equipoise.families.manifest import MANIFEST, load_family
@@ -134,7 +134,7 @@ def _read_labels(path: Path) -> tuple[str, ...]:
     try:
         return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--labels {path} cannot be read: {error}") from None
+        raise UsageError(f"--labels {path} cannot be read: {reason_of(error)}") from None
 
 
 def _labels_only(source: Source) -> Family:
@@ -204,7 +204,7 @@ def _as_json(built: Built) -> object:
 def _show(built: Built) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("variant", "precision"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     table.add_column("accuracy (95 %)", justify="right")
     for model in built.family.models:
         accuracy = "-" if model.accuracy is None else measured_accuracy(model.accuracy)

@@ -24,7 +24,7 @@ from equipoise.cli.options import (
     ThroughputOption,
     requirement_of,
 )
-from equipoise.cli.render import console_for, infeasible_summary, plan_summary, plan_table, promise
+from equipoise.cli.render import best_accuracy_on, console_for, infeasible_summary, plan_summary, plan_table, promise
 from equipoise.cli.report import DECLINED
 from equipoise.core.explanation import Explanation
 from equipoise.core.plan import Plan
@@ -76,7 +76,7 @@ def plan(
         explained = {"explanation": msgspec.to_builtins(explanation)} if explanation else {}
         print(json.dumps(plan_json(found) | explained, indent=2))
     else:
-        _print(request, found, explanation)
+        _print(request, found, explanation, best_accuracy_on(described))
     raise typer.Exit(0 if found.feasible else DECLINED)
 
 
@@ -86,8 +86,8 @@ def check_items(items: int) -> None:
         raise UsageError(f"--items must be at least 1, not {items}")
 
 
-def _print(request: Request, found: Plan, explanation: Explanation | None) -> None:
-    _print_plan(request, found)
+def _print(request: Request, found: Plan, explanation: Explanation | None, best_accuracy: float) -> None:
+    _print_plan(request, found, best_accuracy)
     if explanation is not None:
         console = console_for()
         console.print("\nWhy:")
@@ -95,13 +95,13 @@ def _print(request: Request, found: Plan, explanation: Explanation | None) -> No
             console.print(f"- {line}", markup=False)
 
 
-def _print_plan(request: Request, found: Plan) -> None:
+def _print_plan(request: Request, found: Plan, best_accuracy: float) -> None:
     console = console_for()
     if found.feasible:
         console.print(f"Promised: {promise(request.requirement)}.")
         console.print(plan_table(found, title=f"Plan ({found.strategy})"))
         console.print(plan_summary(found))
         return
-    for line in infeasible_summary(request, found.closest, found.needs):
+    for line in infeasible_summary(request, found.closest, found.needs, best_accuracy=best_accuracy):
         console.print(line)
     console.print(plan_table(found, title=f"Least violation of both ({found.strategy})"))

@@ -111,9 +111,9 @@ def _as_json(family: Family, found: LocalProfiles) -> object:
 def _show(family: Family, processors: Sequence[LocalProcessor], found: LocalProfiles) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("processor", "variant"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, overflow="fold")
     for heading in ("batch", "per call", "99 % within", "items/s", "load", "memory", "prepare"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     for processor in processors:
         for model in family.models:
             measurement = found.measured.get((processor.name, model.name))

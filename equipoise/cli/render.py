@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from equipoise.core.cluster import Cluster
 from equipoise.core.plan import Closest, Needs, Plan
 from equipoise.core.receipt import AccuracyResult, Fault, Receipt
 from equipoise.core.request import Prefer, Request, Requirement
@@ -65,7 +67,7 @@ def plan_table(plan: Plan, *, title: str) -> Table:
     """One row per share, with the items, batch size and expected finish."""
     table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("node", "processor", "variant"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for heading in ("items", "batch", "time for it", "finished after"):
         table.add_column(heading, justify="right")
     for share, share_s in zip(plan.shares, _seconds_of_shares(plan), strict=True):
@@ -96,9 +98,19 @@ def plan_summary(plan: Plan) -> str:
     return f"{totals}, {accuracy}{energy}; planned in {seconds(plan.solve_s)}, {proof}"
 
 
-def infeasible_summary(request: Request, closest: Closest | None, needs: Needs | None) -> Iterator[str]:
-    """Why there is no plan, which plans come closest, and what would help; a line each."""
+def infeasible_summary(
+    request: Request, closest: Closest | None, needs: Needs | None, *, best_accuracy: float = 1.0
+) -> Iterator[str]:
+    """Why there is no plan, which plans come closest, and what would help; a line each.
+
+    `best_accuracy` is that of the most accurate variant that the cluster can run. What is said to help is rounded
+    to the side on which it still helps when it is typed back.
+    """
     yield f"Both promises together cannot be kept: {promise(request.requirement)}."
+    floor = request.requirement.min_accuracy
+    if best_accuracy < floor:
+        asked, best = _told_apart(floor, best_accuracy)
+        yield f"  no variant reaches {asked}; the best one here is {best}"
     if closest is not None:
         for words, plan in (
             ("most accurate in time", closest.most_accurate_at_deadline),
@@ -113,15 +125,45 @@ def infeasible_summary(request: Request, closest: Closest | None, needs: Needs |
 
 def _needs(needs: Needs) -> Iterator[str]:
     if needs.deadline_s is not None:
-        yield f"  a deadline of {seconds(needs.deadline_s)} would do"
+        yield f"  a deadline of {_rounded_up_seconds(needs.deadline_s)} would do"
     if needs.min_accuracy is not None:
-        yield f"  a floor of {percent(needs.min_accuracy)} would do"
+        yield f"  a floor of {percent(_to_places(needs.min_accuracy, 3, ROUND_FLOOR))} would do"
     if needs.max_energy_j is not None:
-        yield f"  an allowance of {needs.max_energy_j:.4g} J would do"
+        yield f"  an allowance of {_rounded_up(needs.max_energy_j, 4):.10g} J would do"
     if needs.max_power_w is not None:
-        yield f"  an allowance of {needs.max_power_w:.4g} W would do"
+        yield f"  an allowance of {_rounded_up(needs.max_power_w, 4):.10g} W would do"
     if needs.speed_factor is not None:
-        yield f"  processors {needs.speed_factor:.3g} times as fast would do"
+        yield f"  processors {_rounded_up(needs.speed_factor, 3):.10g} times as fast would do"
+
+
+def best_accuracy_on(cluster: Cluster) -> float:
+    """The accuracy of the most accurate variant that some processor can run; 0 if there is none."""
+    run = {profile.variant for _, processor in cluster.processors() for profile in processor.profiles}
+    return max((variant.accuracy for variant in cluster.variants if variant.name in run), default=0.0)
+
+
+def _told_apart(more: float, less: float) -> tuple[str, str]:
+    """Two fractions as percentages, with as many digits as it takes to see which is more."""
+    for places in range(1, 12):
+        texts = f"{100 * more:.{places}f} %", f"{100 * less:.{places}f} %"
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
+def _rounded_up_seconds(value: float) -> str:
+    """As `seconds` writes it, but never less than `value`."""
+    return seconds(_rounded_up(value, 4 if value >= 1 else 3))
+
+
+def _rounded_up(value: float, digits: int) -> float:
+    """The least number of so many significant digits, and none of them cut before the point, from `value` on."""
+    return _to_places(value, max(0, digits - 1 - Decimal(repr(value)).adjusted()), ROUND_CEILING)
+
+
+def _to_places(value: float, places: int, rounding: str) -> float:
+    near = Decimal(f"{value:.12g}")  # what floating-point error adds is not worth a digit
+    return float(near.quantize(Decimal(1).scaleb(-places), rounding=rounding))
 
 
 def promises_table(receipt: Receipt) -> Table:
@@ -180,7 +222,7 @@ def ran_table(receipt: Receipt) -> Table:
     """What each processor really ran, beside what the plan gave it."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("node", "processor", "variant"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for heading in ("planned", "answered", "busy", "last answer after"):
         table.add_column(heading, justify="right")
     for share in receipt.shares:
@@ -199,12 +241,24 @@ def events_text(receipt: Receipt) -> str:
     )
 
 
+def lost_text(receipt: Receipt) -> Iterator[str]:
+    """The nodes that were lost, a line each."""
+    for lost in receipt.lost:
+        when = f"after {seconds(lost.after_s)}" if lost.after_s > 0 else "from the start"
+        yield _printable(f"node {lost.node} lost {when}: {lost.reason}")
+
+
 def faults_text(what: str, faults: tuple[Fault, ...]) -> Iterator[str]:
     """The items without a class and why, as lines; the first few by name."""
     if not faults:
         return
     yield f"{len(faults)} {what}:"
     for fault in faults[:_NAMED_FAULTS]:
-        yield f"  {fault.item}: {fault.reason}" if fault.reason else f"  {fault.item}"
+        yield _printable(f"  {fault.item}: {fault.reason}" if fault.reason else f"  {fault.item}")
     if len(faults) > _NAMED_FAULTS:
         yield f"  ... and {len(faults) - _NAMED_FAULTS} more; --receipt FILE.json names all of them"
+
+
+def _printable(text: str) -> str:
+    """The text with bytes that are no UTF-8, as names of files may have them, written as `\\udcff`."""
+    return text.encode("utf-8", errors="backslashreplace").decode()

@@ -47,7 +47,7 @@ class LiveView:
         """This state, as it is drawn."""
         table = Table(title=escape(self._title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         for heading in ("processor", "variant", ""):
-            table.add_column(heading)
+            table.add_column(heading, overflow="fold")
         for heading in ("items", "rate", "speed"):
             table.add_column(heading, justify="right")
         for processor in progress.processors:

@@ -11,6 +11,7 @@ from equipoise.cli.render import (
     events_text,
     faults_text,
     infeasible_summary,
+    lost_text,
     plan_summary,
     plan_table,
     promise,
@@ -28,8 +29,11 @@ KEPT, DECLINED, BROKEN = 0, 3, 4  # exit codes
 class Report(Protocol):
     """Told what happens to a request, in this order; `infeasible` only if it is."""
 
-    def infeasible(self, request: Request, plan: Plan, *, declined: bool) -> None:
-        """Both promises cannot be kept; `declined` unless the closest plan is run all the same."""
+    def infeasible(self, request: Request, plan: Plan, *, best_accuracy: float, declined: bool) -> None:
+        """Both promises cannot be kept; `declined` unless the closest plan is run all the same.
+
+        `best_accuracy` is that of the most accurate variant that could be run at all.
+        """
 
     def plan(self, request: Request, plan: Plan, *, title: str) -> None:
         """This is going to be run."""
@@ -44,9 +48,9 @@ class TextReport:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def infeasible(self, request: Request, plan: Plan, *, declined: bool) -> None:
+    def infeasible(self, request: Request, plan: Plan, *, best_accuracy: float, declined: bool) -> None:
         """Say why, and what could be had."""
-        for line in infeasible_summary(request, plan.closest, plan.needs):
+        for line in infeasible_summary(request, plan.closest, plan.needs, best_accuracy=best_accuracy):
             self._console.print(line)
         if declined:
             self._console.print("Nothing was run; --best-effort runs the closest plan.")
@@ -58,18 +62,19 @@ class TextReport:
         self._console.print(f"Expected: {plan_summary(plan)}.\n")
 
     def receipt(self, receipt: Receipt) -> None:
-        """Promised against measured, what each processor did, and the items without a class."""
+        """Promised against measured, what each processor did, lost nodes, and the items without a class."""
         self._console.print(promises_table(receipt))
         self._console.print(ran_table(receipt))
         self._console.print(f"{events_text(receipt)}.")
-        for line in (*faults_text("unreadable items", receipt.bad), *faults_text("without answer", receipt.unanswered)):
+        faults = (*faults_text("unreadable items", receipt.bad), *faults_text("without answer", receipt.unanswered))
+        for line in (*lost_text(receipt), *faults):
             self._console.print(line, markup=False)
 
 
 class JsonReport:
     """One JSON document on stdout: the receipt, or the plan that shows why nothing was run."""
 
-    def infeasible(self, request: Request, plan: Plan, *, declined: bool) -> None:
+    def infeasible(self, request: Request, plan: Plan, *, best_accuracy: float, declined: bool) -> None:
         """The plan, if there will be no receipt."""
         if declined:
             print(json.dumps(plan_json(plan), indent=2))

@@ -26,13 +26,14 @@ from equipoise.cli.options import (
     family_folder,
     requirement_of,
 )
-from equipoise.cli.render import console_for
+from equipoise.cli.render import best_accuracy_on, console_for
 from equipoise.cli.render_live import LiveView
 from equipoise.cli.report import DECLINED, JsonReport, Report, TextReport, exit_code
 from equipoise.core.family import Family
 from equipoise.core.plan import Plan
+from equipoise.core.receipt import Receipt
 from equipoise.core.request import Request, WhenLate
-from equipoise.errors import OutputError, UsageError
+from equipoise.errors import InputError, OutputError, UsageError
 from equipoise.families.labels import load_labels
 from equipoise.families.manifest import load_family
 from equipoise.planning.strategies import strategy_named
@@ -92,7 +93,7 @@ def run(
     _check_outputs(out, receipt, force=force)
     loaded = load_family(family_folder(family))
     items = find_items(inputs)
-    truth = truth_of(items, load_labels(labels, loaded)) if labels is not None else {}
+    truth = _truth(items, labels, loaded)
     access = _access(cluster, loaded, items, emulate=emulate)
     request = Request(items=len(items), requirement=requirement)
     report: Report = JsonReport() if as_json else TextReport(console_for())
@@ -115,6 +116,7 @@ def run(
         report.receipt(done.receipt)
     if done.error is not None:
         raise done.error
+    _refuse_nothing_readable(done.receipt)
     raise typer.Exit(exit_code(done.receipt))
 
 
@@ -126,6 +128,27 @@ def _check_outputs(out: Path | None, receipt: Path | None, *, force: bool) -> No
         check_output(receipt, force=force)
         if out is not None and out.resolve() == receipt.resolve():
             raise UsageError(f"--out and --receipt both name {out}; give each a file of its own")
+
+
+def _truth(items: Items, labels: Path | None, family: Family) -> dict[int, int]:
+    """The right class by item index; that no item has one is told."""
+    if labels is None:
+        return {}
+    found = load_labels(labels, family)
+    truth = truth_of(items, found)
+    if not truth:
+        print(
+            f"equipoise: warning: {labels} labels none of the items, so accuracy is not measured; "
+            f"it labels {next(iter(found), 'nothing')}, the first item is {items.name(0)}",
+            file=sys.stderr,
+        )
+    return truth
+
+
+def _refuse_nothing_readable(receipt: Receipt) -> None:
+    if len(receipt.bad) == receipt.items:
+        first = receipt.bad[0]
+        raise InputError(f"none of the {receipt.items} items could be read; the first: {first.item}: {first.reason}")
 
 
 def _access(description: Path | None, family: Family, items: Items, *, emulate: bool) -> Access:
@@ -144,7 +167,7 @@ def _plan_to_follow(request: Request, access: Access, strategy: str, report: Rep
     plan = admit(request, access.cluster, strategy, clock=time.perf_counter)
     if not plan.feasible:
         closest = plan.to_follow(request.requirement.when_late) if best_effort else None
-        report.infeasible(request, plan, declined=closest is None)
+        report.infeasible(request, plan, best_accuracy=best_accuracy_on(access.cluster), declined=closest is None)
         if closest is None:
             raise typer.Exit(DECLINED)
         plan = closest

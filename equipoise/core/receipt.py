@@ -45,6 +45,14 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class LostNode(msgspec.Struct, frozen=True, kw_only=True):
+    """A node that was not there, or no longer, `after_s` seconds into the request; it may have come back."""
+
+    node: str
+    reason: str
+    after_s: float
+
+
 class RanShare(msgspec.Struct, frozen=True, kw_only=True):
     """What one processor really did with one variant, beside the items that the plan gave it.
 
@@ -92,6 +100,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     duplicated: int
     dropped: int
     shares: tuple[RanShare, ...]
+    lost: tuple[LostNode, ...] = ()  # in the order of the losses
 
 
 def judge(

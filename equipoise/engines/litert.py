@@ -116,7 +116,7 @@ def _import_runtime(path: Path) -> tuple[Any, str]:
         except ImportError:
             continue
         return interpreter.Interpreter, f"{distribution} {version(distribution)}"
-    raise ModelError("needs LiteRT, which is not installed; `pip install equipoise[litert]`", path=path)
+    raise ModelError("needs LiteRT, which is not installed: pip install 'equipoise[litert]'", path=path)
 
 
 def _dequantised(values: NDArray[Any], output: dict[str, Any]) -> Floats:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from equipoise.core.family import Family
-from equipoise.errors import ConfigError, InputError
+from equipoise.errors import ConfigError, InputError, reason_of
 from equipoise.families.items import item_key, open_rows, split_row
 from equipoise.families.preprocess import IMAGE_ENDINGS
 
@@ -123,7 +123,7 @@ def _lines(path: Path) -> Iterator[_Line]:
     except FileNotFoundError:
         raise ConfigError("there is no such file or folder of labelled data", path=path) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot be read as CSV: {error}", path=path) from error
+        raise ConfigError(f"cannot be read as CSV: {reason_of(error)}", path=path) from error
 
 
 def _class_column(columns: Sequence[str], path: Path) -> str:

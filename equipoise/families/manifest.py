@@ -16,7 +16,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from equipoise.core.cluster import Name
 from equipoise.core.family import Accuracy, Family, InputSpec, Model, OutputSpec, Sha256
-from equipoise.errors import ConfigError, OutputError
+from equipoise.errors import ConfigError, OutputError, reason_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -80,7 +80,7 @@ def record_accuracy(folder: Path, measured: Mapping[str, Accuracy]) -> None:
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, TOMLKitError) as error:
-        raise ConfigError(f"cannot be read: {error}", path=path) from error
+        raise ConfigError(f"cannot be read: {reason_of(error)}", path=path) from error
     tables = {str(table["name"]): table for table in document["variants"]}
     for name, accuracy in measured.items():
         tables[name]["accuracy"] = _inline(accuracy)
@@ -103,7 +103,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         remedy = "a family is a folder with a manifest of that name, see `equipoise family build`"
         raise ConfigError(f"there is no such file; {remedy}", path=path) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"cannot be read as TOML: {error}", path=path) from error
+        raise ConfigError(f"cannot be read as TOML: {reason_of(error)}", path=path) from error
     return parsed
 
 
@@ -166,7 +166,9 @@ def _read_labels(path: Path, manifest: Path) -> tuple[str, ...]:
     try:
         labels = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"label file {path} cannot be read: {error}", path=manifest, place="labels") from None
+        raise ConfigError(
+            f"label file {path} cannot be read: {reason_of(error)}", path=manifest, place="labels"
+        ) from None
     if not labels:
         raise ConfigError(f"label file {path} is empty", path=manifest, place="labels")
     return labels

@@ -91,23 +91,20 @@ def allot(demand: Demand) -> Allotment | None:
     return Allotment(work_s=work_s, items=items, bound=value + _THRIFT * float(demand.items.sum()))
 
 
-def with_charges(demand: Demand, items: Floats, swell: Floats, caution: float) -> Demand:
+def with_charges(demand: Demand, items: Floats, caution: Floats) -> Demand:
     """The demand with fixed costs spread over items, for an allotment that leaves time for them.
 
-    items   (K, P, V) of the allotment before: over these, or over an equal part where there were none
-    swell   (K,) how many times the work of a request is to be counted
-    caution   from 0 to 1, how much of both is to count
+    items     (K, P, V) of the allotment before: over these, or over an equal part where there were none
+    caution   (K,) how much of the fixed costs of each request is to count; 1 is what they are on average
 
     Slope scaling: Kim & Pardalos, "A solution approach to the fixed charge network flow problem using a dynamic slope
     scaling procedure", Operations Research Letters 24, 1999.
     """
-    item_s = demand.item_s * swell[:, None, None] ** caution
-    # On average half an item does not fit.
-    charge_s = demand.load_s + np.where(np.isfinite(item_s), item_s, 0.0) / 2 + demand.link_s[:, None]
+    # Of whole items, half a one does not fit on average.
+    half_s = np.where(np.isfinite(demand.item_s), demand.item_s, 0.0) / 2
+    charge_s = caution[:, None, None] * (demand.load_s + half_s + demand.link_s[:, None])
     equal_parts = demand.items[:, None, None] / demand.time_s.shape[1]
-    return replace(
-        demand, item_s=item_s + caution * charge_s / np.maximum(1.0, np.where(items > 0, items, equal_parts))
-    )
+    return replace(demand, item_s=demand.item_s + charge_s / np.maximum(1.0, np.where(items > 0, items, equal_parts)))
 
 
 def _program(demand: Demand, cells: Sequence[Ints]) -> highspy.HighsLp:

@@ -16,7 +16,7 @@ from equipoise.core.cluster import Cluster, ProcessorId
 from equipoise.core.plan import Conditions
 from equipoise.planning.fluid import fill, least_time_s
 from equipoise.planning.hulls import Hulls, upper_hulls
-from equipoise.planning.stations import Mixes, Station, services
+from equipoise.planning.stations import Station, services
 from equipoise.planning.waiting import Floats
 
 Ints = npt.NDArray[np.int64]
@@ -34,24 +34,26 @@ class Menu:
     """What a station offers: the more it takes, the less accurate. Both arrays (M,) strictly monotone."""
 
     station: Station
-    mixes: Mixes
+    mixes: Floats  # (M, V)
     limit: Floats  # rising
     accuracy: Floats  # falling
 
     @classmethod
     def of(cls, station: Station) -> Menu:
         """The mixes that no other one beats in both limit and accuracy, after a closer look between those."""
-        coarse = cls._undominated(station, station.mixes)
-        return cls._undominated(station, coarse.mixes.and_between())
+        coarse = cls._undominated(station, station.alone_and_in_pairs())
+        corners = np.unique(_hulls_of([(1.0 / coarse.limit, coarse.accuracy)]).rung)
+        mixes = station.between_neighbours(coarse.mixes, coarse.mixes[corners])
+        return cls._undominated(station, mixes)
 
     @classmethod
-    def _undominated(cls, station: Station, mixes: Mixes) -> Menu:
+    def _undominated(cls, station: Station, mixes: Floats) -> Menu:
         limit, accuracy = station.limits(mixes), station.accuracy(mixes)
         order = np.lexsort((-accuracy, -limit))
         best_faster = np.concatenate(([-1.0], np.maximum.accumulate(accuracy[order])[:-1]))
         kept = order[accuracy[order] > best_faster][::-1]
         kept = kept[limit[kept] > 0]
-        return cls(station=station, mixes=mixes.at(kept), limit=limit[kept], accuracy=accuracy[kept])
+        return cls(station=station, mixes=mixes[kept], limit=limit[kept], accuracy=accuracy[kept])
 
     @property
     def top(self) -> float:
@@ -61,11 +63,6 @@ class Menu:
     def course(self, rate: Floats) -> Ints:
         """The most accurate mix that takes each of these rates; the number of mixes where none does."""
         return self.limit.searchsorted(rate * (1 - _ROUNDING))
-
-    def up_to(self, rate: float) -> float:
-        """The limit of that mix; the rate itself where there is none."""
-        mix = int(self.course(np.array(rate)))
-        return float(self.limit[mix]) if rate > 0 and mix < len(self.limit) else rate
 
     def value(self, rate: Floats) -> Floats:
         """Accuracy x rate of that mix; -inf where none takes it."""
@@ -78,7 +75,7 @@ class Load(NamedTuple):
 
     pid: ProcessorId
     station: Station
-    mix: Mixes  # a single one
+    mix: Floats  # (1, V)
     rate: float
 
     @property
@@ -113,16 +110,24 @@ class Capacity:
 
     def __init__(self, cluster: Cluster, conditions: Conditions, item_latency_s: float, confidence: float) -> None:
         given = list(services(cluster, conditions))
-        # Equal boards are worked out once.
-        alike = {one.figures: Station(one, item_latency_s, confidence) for one in given}
         self._pids = [one.pid for one in given]
         self._figures = [one.figures for one in given]
-        self._alike = alike
+        # Equal boards are worked out once.
+        self._alike = {one.figures: Station(one, item_latency_s, confidence) for one in given}
 
     @cached_property
     def _menus(self) -> list[Menu]:
         menus = {figures: Menu.of(station) for figures, station in self._alike.items()}
         return [menus[figures] for figures in self._figures]
+
+    @cached_property
+    def _offers(self) -> tuple[Floats, Floats]:
+        """Limits and accuracies of all menus, (P, M + 1); inf and -inf beyond the end of each."""
+        shape = (len(self._menus), 1 + max(len(menu.limit) for menu in self._menus))
+        limit, accuracy = np.full(shape, np.inf), np.full(shape, -np.inf)
+        for row, menu in enumerate(self._menus):
+            limit[row, : len(menu.limit)], accuracy[row, : len(menu.limit)] = menu.limit, menu.accuracy
+        return limit, accuracy
 
     @cached_property
     def _hulls(self) -> Hulls:
@@ -134,13 +139,8 @@ class Capacity:
 
     def most_accurate(self, rate: float) -> Division | None:
         """The most accurate division of this rate that is found; None if it is too much."""
-        rates = self._rates(rate)
-        if rates is None:
-            return None
-        busy = [(pid, menu, float(r)) for pid, menu, r in zip(self._pids, self._menus, rates, strict=True) if r > 0]
-        return Division(
-            tuple(Load(pid, menu.station, menu.mixes.at(menu.course(np.array([r]))), r) for pid, menu, r in busy)
-        )
+        rates = self._best(rate)
+        return self._divided(rates) if rates is not None else None
 
     def largest(self, floor: float) -> Division | None:
         """The largest rate that keeps the floor, divided; None if none does.
@@ -150,15 +150,15 @@ class Capacity:
         low, high, best = 0.0, sum(menu.top for menu in self._menus), None
         at = high
         for _ in range(_HALVINGS):
-            found = self.most_accurate(at) if at > 0 else None
-            if found is not None and found.accuracy >= floor * (1 - TOLERANCE):
-                low, best = at, found
+            rates = self._best(at) if at > 0 else None
+            if rates is not None and self._values(rates).sum() >= floor * at * (1 - TOLERANCE):
+                low, best = at, rates
             else:
                 high = at
             if high - low <= _PRECISION * low:
                 break
             at = (low + high) / 2
-        return best
+        return self._divided(best) if best is not None else None
 
     def accuracy_bound(self, rate: float) -> float | None:
         """What no division of this rate can be more accurate than; None if no division can exist."""
@@ -168,33 +168,53 @@ class Capacity:
     def rate_bound(self, floor: float) -> float:
         """What no rate that keeps this floor can exceed."""
         none_waits, at_once = np.ones(len(self._pids)), np.zeros(len(self._pids))
-        if not len(self._relaxed.slope) or not (self._relaxed.gain_per_s.sum() > 0 or floor == 0):
+        if not len(self._relaxed.slope):
             return 0.0
         return 1.0 / least_time_s(self._relaxed, at_once, none_waits, 1.0, floor)
 
-    def _rates(self, rate: float) -> Floats | None:
-        """Of each processor."""
+    def _divided(self, rates: Floats) -> Division:
+        mixes = self._course(rates)
+        return Division(
+            tuple(
+                Load(
+                    self._pids[p],
+                    self._menus[p].station,
+                    self._menus[p].mixes[mixes[p] : mixes[p] + 1],
+                    float(rates[p]),
+                )
+                for p in np.flatnonzero(rates > 0)
+            )
+        )
+
+    def _best(self, rate: float) -> Floats | None:
+        """(P,) of each processor, in the most accurate division that is found; None if there is none."""
         candidates = [self._along_hulls(rate)]
         if len(self._menus) <= _TABULATED:
             candidates.append(self._in_cells(rate))
         found = [self._exchanged(rates) for rates in candidates if rates is not None]
-        best = max(found, key=self._value, default=None)
-        return best if best is not None and self._value(best) > -np.inf else None
+        best = max(found, key=lambda rates: float(self._values(rates).sum()), default=None)
+        return best if best is not None and np.isfinite(self._values(best).sum()) else None
 
     def _exchanged(self, rates: Floats) -> Floats:
         """The same, or better: all mixes used up to their limits, and what that brings taken off one processor."""
-        full = np.array([menu.up_to(float(rate)) for menu, rate in zip(self._menus, rates, strict=True)])
+        limit = self._offers[0][np.arange(len(rates)), self._course(rates)]
+        full = np.where((rates > 0) & np.isfinite(limit), limit, rates)
         less = rates - (full.sum() - rates.sum() - (full - rates))
-        worth = np.array([float(menu.value(rate)) for menu, rate in zip(self._menus, full, strict=True)])
-        left = np.array(
-            [float(menu.value(np.maximum(rate, 0.0))) for menu, rate in zip(self._menus, less, strict=True)]
-        )
-        totals = np.where((less > 0) & (less < rates), worth.sum() - worth + left, -np.inf)
-        one = int(totals.argmax())
-        return np.where(np.arange(len(full)) == one, less, full) if totals[one] > self._value(rates) else rates
+        worth, left = self._values(full), self._values(np.maximum(less, 0.0))
+        with np.errstate(invalid="ignore"):  # a processor with more than any of its mixes can take is worth -inf
+            totals = np.where((less > 0) & (less < rates), worth.sum() - worth + left, -np.inf)
+        one = int(np.nan_to_num(totals, nan=-np.inf).argmax())
+        return np.where(np.arange(len(full)) == one, less, full) if totals[one] > self._values(rates).sum() else rates
 
-    def _value(self, rates: Floats) -> float:
-        return sum(float(menu.value(rate)) for menu, rate in zip(self._menus, rates, strict=True))
+    def _course(self, rates: Floats) -> Ints:
+        """(P,) each processor's most accurate mix that takes its rate; beyond its menu where none does."""
+        course: Ints = (self._offers[0] < rates[:, None] * (1 - _ROUNDING)).sum(axis=1)
+        return course
+
+    def _values(self, rates: Floats) -> Floats:
+        """(P,) accuracy x rate of those mixes; -inf where there is none."""
+        accuracy = self._offers[1][np.arange(len(rates)), self._course(rates)]
+        return np.where(rates > 0, accuracy * np.where(rates > 0, rates, 1.0), 0.0)
 
     def _along_hulls(self, rate: float) -> Floats | None:
         """By falling slope of the hulls, as fluid.py does. All but one processor end at a corner, which is a mix."""

@@ -129,6 +129,10 @@ class _Search:
             return None
         changed = _with(self.problem, min_accuracy=floor)
         found = self.answer(changed)
+        if found is None and self.strategy.joint and changed.fleet.has_loads:
+            # With fixed costs the way down from later deadlines leads to plans that are not found at this one.
+            fastest = replace(self, problem=changed).fastest(_first_at_floor(changed, self.strategy, []))
+            found = fastest if fastest is not None and changed.keeps(fastest) else None
         if found is None or not math.isfinite(changed.deadline_s) or changed.prefer is Prefer.ACCURACY:
             return found
         better = self.answer(_with(changed, prefer=Prefer.ACCURACY))

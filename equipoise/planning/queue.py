@@ -10,7 +10,7 @@
    processor looks busy until just that much is left before the deadline. So whatever a plan takes of it, the promises
    of the others are kept, and turns may follow in any order, any number of times.
 3. Further turns, as long as one of them gains accuracy.
-4. Again from 1, a few times: with fixed costs spread over the items of the allotment before, and with more for those
+4. Again from 1, a few times: with fixed costs spread over the items of the allotment before, and counted more for those
    that found no plan in what they were allotted. The most accurate schedule is taken.
 
 Where whole items upset all that, other beginnings are tried: the schedule that stands, with the new request in what it
@@ -32,7 +32,6 @@ from equipoise.core.plan import Plan
 from equipoise.core.queue import Promise, QueuedRequest, Schedule
 from equipoise.core.request import Prefer
 from equipoise.planning.allotment import Allotment, Demand, allot, solver_is_there, with_charges
-from equipoise.planning.problem import Problem
 from equipoise.planning.queue_exact import Ints, exact
 from equipoise.planning.sharing import SharedFleet
 from equipoise.planning.strategies import strategy_named
@@ -41,10 +40,10 @@ Floats = npt.NDArray[np.float64]
 
 _ROUNDS = 4  # of turns that look for more accuracy
 _MARGIN = 1e-8  # of a deadline that is left alone in each turn: rounding errors add up over requests
-_ALLOTMENTS = 6  # that are tried
-_SWELL = 1.05  # how much more a request is allotted that found no plan
 _NEAR_ENOUGH = 1e-3  # relative gap to the bound at which no other allotment is tried
-_LESS_CAUTION, _LEAST_CAUTION = 0.7, 0.05  # about fixed costs, where they leave no allotment
+_ALLOTMENTS = 6  # that are tried
+_MORE = 0.5  # caution about fixed costs for a request that found no plan
+_LESS, _LEAST_CAUTION = 0.7, 0.05  # where no allotment is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,27 +148,33 @@ class _Search:
         """The plan that gives request k these items, (P, V) over all processors, as if it were alone."""
         family = self._requests[k].family
         fleet = self._shared.fleets[family]
-        problem = _problem(self._requests[k], self._shared, self._shared.start_s)
+        problem = self._shared.problem(self._requests[k], self._shared.start_s)
         counts = items[self._shared.rows[family], : len(fleet.names)]
         return problem.plan("equipoise", problem.predict(problem.shares(counts)))
 
     def _by_allotment(self, demand: Demand, fluid: Allotment, bound: float | None) -> Schedule | None:
         """The best schedule that follows an allotment."""
         best: tuple[float, _Draft] | None = None
-        allotted: Allotment | None = fluid
-        swell, caution = np.ones(len(self._requests)), 1.0
-        for _ in range(_ALLOTMENTS):
-            if allotted is None:
-                break
-            draft = self._turns_of_missing(_Draft((None,) * len(swell), allotted.work_s))
+        for draft in self._drafts(demand, fluid):
             right = self._right(draft)
-            if not draft.missing and (best is None or right > best[0]) and self._timed(draft) is not None:
+            if (best is None or right > best[0]) and self._timed(draft) is not None:
                 best = right, draft
             if best is not None and (bound is None or best[0] >= fluid.bound * (1 - _NEAR_ENOUGH)):
                 break
-            swell[draft.missing] *= _SWELL
-            allotted, caution = _next_allotment(demand, allotted.items, swell, caution)
         return None if best is None else self._finished(best[1], bound)
+
+    def _drafts(self, demand: Demand, fluid: Allotment) -> Iterator[_Draft]:
+        """Complete drafts that follow allotments; who finds no plan in what he gets is allotted more the next time."""
+        caution = np.ones(len(self._requests))
+        allotted: Allotment | None = fluid
+        for _ in range(_ALLOTMENTS):
+            if allotted is None:
+                return
+            draft = self._turns_of_missing(_Draft((None,) * len(caution), allotted.work_s))
+            if not draft.missing:
+                yield draft
+            caution[draft.missing] += _MORE
+            allotted, caution = _next_allotment(demand, allotted.items, caution)
 
     def _right(self, draft: _Draft) -> float:
         """Right answers to expect for those who want accuracy."""
@@ -268,13 +273,13 @@ class _Search:
         return self._shared.timed(self._requests, [plan for plan in draft.plans if plan is not None])
 
 
-def _next_allotment(demand: Demand, items: Floats, swell: Floats, caution: float) -> tuple[Allotment | None, float]:
-    """An allotment with as much regard to fixed costs as there is room for; how much that was."""
-    while caution >= _LEAST_CAUTION:
-        found = allot(with_charges(demand, items, swell, caution))
+def _next_allotment(demand: Demand, items: Floats, caution: Floats) -> tuple[Allotment | None, Floats]:
+    """An allotment with as much caution as there is room for, and how much that was."""
+    while caution.max() > _LEAST_CAUTION:
+        found = allot(with_charges(demand, items, caution))
         if found is not None:
             return found, caution
-        caution *= _LESS_CAUTION
+        caution = caution * _LESS
     return None, caution
 
 
@@ -282,17 +287,9 @@ def _plan(request: QueuedRequest, shared: SharedFleet, busy_s: Floats, prefer: P
     requirement = request.requirement
     if prefer is not None:
         requirement = msgspec.structs.replace(requirement, prefer=prefer)
-    problem = _problem(msgspec.structs.replace(request, requirement=requirement), shared, busy_s)
+    problem = shared.problem(msgspec.structs.replace(request, requirement=requirement), busy_s)
     found = strategy_named("equipoise").solve(problem) if problem.usable.any() else None
     return found if found is not None and found.feasible else None
-
-
-def _problem(request: QueuedRequest, shared: SharedFleet, busy_s: Floats) -> Problem:
-    return Problem(
-        request=request.request,
-        fleet=shared.fleets[request.family],
-        conditions=shared.conditions_with(request.family, busy_s),
-    )
 
 
 def _work_s(plan: Plan, busy_s: Floats, shared: SharedFleet) -> Floats:

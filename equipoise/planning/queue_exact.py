@@ -24,6 +24,7 @@ from equipoise.errors import PlanningError
 from equipoise.planning.allotment import Demand, solver_is_there
 
 Ints = npt.NDArray[np.int64]
+_NOTHING = 1e-9  # the solver refuses coefficients that are as small
 Cell = tuple[int, int, int]  # (k, p, v)
 
 
@@ -93,7 +94,9 @@ class _Model:
         above = self._demand.accuracy[k] - self._demand.floor[k]
         total = self._solver.qsum
         self._solver.addConstr(total(self._items[cell] for cell in mine) == float(self._demand.items[k]))
-        self._solver.addConstr(total(self._items[cell] * float(above[cell[2]]) for cell in mine) >= 0)
+        earned = [self._items[cell] * float(above[cell[2]]) for cell in mine if abs(above[cell[2]]) > _NOTHING]
+        if earned:
+            self._solver.addConstr(total(earned) >= 0)
 
     def _add_uses(self) -> None:
         for cell, use in self._uses.items():
@@ -107,9 +110,9 @@ class _Model:
         due = [cell for cell in self._cells if cell[0] <= j and cell[1] == p]
         if not due:
             return
-        terms = [self._items[cell] * (float(demand.item_s[cell]) / self._unit_s) for cell in due]
-        terms += [self._uses[cell] * (float(demand.load_s[cell]) / self._unit_s) for cell in due if cell in self._uses]
-        waiting = sorted({cell[:2] for cell in due})
-        terms += [self._works[pair] * (float(demand.link_s[p]) / self._unit_s) for pair in waiting]
+        costs = [(self._items[cell], float(demand.item_s[cell])) for cell in due]
+        costs += [(self._uses[cell], float(demand.load_s[cell])) for cell in due if cell in self._uses]
+        costs += [(self._works[pair], float(demand.link_s[p])) for pair in sorted({cell[:2] for cell in due})]
+        terms = [column * (cost_s / self._unit_s) for column, cost_s in costs if cost_s > _NOTHING * self._unit_s]
         limit_s = float(demand.time_s[j, p] + demand.link_s[p])
         self._solver.addConstr(self._solver.qsum(terms) <= limit_s / self._unit_s)

@@ -23,7 +23,7 @@ from equipoise.core.plan import Condition, Conditions, Plan, Share
 from equipoise.core.queue import QueuedRequest, check_clusters
 from equipoise.planning.allotment import Demand
 from equipoise.planning.fleet import Fleet
-from equipoise.planning.problem import TOLERANCE
+from equipoise.planning.problem import TOLERANCE, Problem
 
 Floats = npt.NDArray[np.float64]
 
@@ -70,13 +70,13 @@ class SharedFleet:
         states = [self.conditions.get(pid, _AS_PROFILED) for pid in self.pids]
         return np.array([state.busy_s if state.available else np.inf for state in states])
 
-    def conditions_with(self, family: str, busy_s: Floats) -> Conditions:
-        """The conditions for a request that finds each processor (P,) busy for that long, and nothing loaded."""
-        fleet, found = self.fleets[family], {}
-        for pid, row in zip(fleet.pids, self.rows[family], strict=True):
+    def problem(self, request: QueuedRequest, busy_s: Floats) -> Problem:
+        """A request that finds each processor (P,) busy for that long, and nothing loaded."""
+        fleet, conditions = self.fleets[request.family], {}
+        for pid, row in zip(fleet.pids, self.rows[request.family], strict=True):
             state = self.conditions.get(pid, _AS_PROFILED)
-            found[pid] = Condition(available=state.available, speed=state.speed, busy_s=float(busy_s[row]))
-        return found
+            conditions[pid] = Condition(available=state.available, speed=state.speed, busy_s=float(busy_s[row]))
+        return Problem(request=request.request, fleet=fleet, conditions=conditions)
 
     def demand(self, requests: Sequence[QueuedRequest]) -> Demand:
         """What requests, in the order of their deadlines, want of the processors."""
@@ -120,16 +120,14 @@ class SharedFleet:
         return [clock.run(request, plan) for request, plan in zip(requests, plans, strict=True)]
 
     def timed(self, requests: Sequence[QueuedRequest], plans: Sequence[Plan]) -> tuple[Plan, ...] | None:
-        """The plans one after the other, with the times at which they really finish; None if a promise breaks."""
+        """The same, or None if a promise breaks or a node has not enough memory."""
         clock = _Clock(self)
-        timed: list[Plan] = []
+        runs: list[Plan] = []
         for request, plan in zip(requests, plans, strict=True):
-            run = clock.run(request, plan)
-            late = run.latency_s > request.deadline_s * (1 + TOLERANCE)
-            if late or run.accuracy < request.requirement.min_accuracy - TOLERANCE or run.items != request.items:
+            runs.append(clock.run(request, plan))
+            if not runs[-1].feasible:
                 return None
-            timed.append(run)
-        return tuple(timed) if clock.fits_memory() else None
+        return tuple(runs) if clock.fits_memory() else None
 
 
 class _Clock:
@@ -149,9 +147,8 @@ class _Clock:
 
     def run(self, request: QueuedRequest, plan: Plan) -> Plan:
         """The plan as it runs after all before it."""
-        fleet = self._shared.fleets[request.family]
-        conditions = self._shared.conditions_with(request.family, self.busy_s)
-        prediction = fleet.costs.predict(plan.shares, conditions)
+        problem = self._shared.problem(request, self.busy_s)
+        fleet, prediction = problem.fleet, problem.predict(plan.shares)
         arrived_s = self._send(fleet, prediction.shares)
         shares = tuple(
             msgspec.structs.replace(s, finish_s=max(s.finish_s, arrived_s.get(s.node, 0.0))) for s in prediction.shares
@@ -160,11 +157,12 @@ class _Clock:
             row = self._shared.index[share.pid]
             self._free_s[row] = max(self._free_s[row], share.finish_s)
         self._hold(fleet, shares)
+        latency_s = max(share.finish_s for share in shares)
         return msgspec.structs.replace(
             plan,
-            feasible=True,
+            feasible=problem.keeps(prediction) and latency_s <= request.deadline_s * (1 + TOLERANCE),
             shares=shares,
-            latency_s=max(share.finish_s for share in shares),
+            latency_s=latency_s,
             accuracy=prediction.accuracy,
             energy_j=prediction.energy_j,
             bound=None,

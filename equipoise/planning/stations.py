@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -32,14 +31,13 @@ from equipoise.planning.waiting import (
     waiting,
 )
 
-Ints = npt.NDArray[np.int64]
-
 _AS_PROFILED = Condition()
-_STEPS = 16  # of busy time, from all on one variant to all on the other
-_SUBSTEPS = 8  # of a step, where it is worth a closer look
+_STEPS = 32  # of busy time, from all on one variant to all on the other
+_SUBSTEPS = 4  # of what lies between two neighbours on a menu
 _HALVINGS = 24  # of a search for a utilisation: a ten-millionth
 _UNREAD = 1e-9  # a fraction of late items that rounding errors hide
-_FALSE_POSITIONS = 16  # of a search for a rate: as close
+_FALSE_POSITIONS = 20  # of a search for a rate, at most
+_CLOSE = 1e-6  # of a logarithm of late items, to the one that is allowed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,33 +86,8 @@ def services(cluster: Cluster, conditions: Conditions) -> Iterator[Services]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixes:
-    """Ways to divide a station's busy time between two variants, or one (then both are the same). Arrays (M,)."""
-
-    slow: Ints
-    fast: Ints
-    work: Floats  # fraction of the busy time that goes to `slow`
-
-    def at(self, which: Ints) -> Mixes:
-        """Some of them."""
-        return Mixes(slow=self.slow[which], fast=self.fast[which], work=self.work[which])
-
-    def and_between(self) -> Mixes:
-        """These, and finer ones between any two neighbours that are a step of the same two variants apart."""
-        pairs = [_joined(*ends) for ends in pairwise(zip(self.slow, self.fast, self.work, strict=True))]
-        found = [pair for pair in pairs if pair is not None]
-        parts = np.arange(1, _SUBSTEPS) / _SUBSTEPS
-        finer = [low + (high - low) * parts for _, _, low, high in found]
-        return Mixes(
-            slow=np.concatenate((self.slow, *(np.full(len(parts), slow) for slow, _, _, _ in found))).astype(np.int64),
-            fast=np.concatenate((self.fast, *(np.full(len(parts), fast) for _, fast, _, _ in found))).astype(np.int64),
-            work=np.concatenate((self.work, *finer)),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Queue:
-    """What waits come of: means (M,) over the items of a mix and transforms (M, TERMS) of residual times."""
+    """What the waits of M mixes come of: means (M,) over their items, transforms (M, TERMS) of residual times."""
 
     mean: Floats
     residual: Complexes
@@ -123,7 +96,10 @@ class _Queue:
 
 
 class Station:
-    """A processor with the variants that are worth running within the allowance. Its arrays (V,) are over those."""
+    """A processor with the variants that are worth running within the allowance. Its arrays (V,) are over those.
+
+    A mix is the fraction of the busy time that goes to each variant: mixes are arrays (M, V) whose rows add up to 1.
+    """
 
     def __init__(self, given: Services, item_latency_s: float, confidence: float) -> None:
         left = (item_latency_s - given.link_s - given.transfer_s) / item_latency_s
@@ -132,44 +108,42 @@ class Station:
         self.services = self._fitting.chosen(_undominated(self._fitting))
         self._allowance_s, self._confidence = item_latency_s, confidence
 
-    @cached_property
-    def mixes(self) -> Mixes:
-        """Every variant alone, and every two of them that fit into memory together, in steps of busy time.
+    def alone_and_in_pairs(self) -> Floats:
+        """Every variant alone, and every two of them in steps of busy time."""
+        variants = np.eye(len(self.services.variants))
+        first, second = np.triu_indices(len(variants), 1)
+        return np.concatenate((variants, self._between(variants[first], variants[second], _STEPS)))
 
-        More than two are not tried. Were the wait a matter of utilisation and mean residual service time alone, then
-        both would be limits linear in the variants' rates, and a linear program with two limits has an optimum with two
-        rates.
-        """
-        size_bytes = self.services.memory_bytes
-        alone = np.arange(len(size_bytes))
-        first, second = np.triu_indices(len(size_bytes), 1)
-        together = size_bytes[first] + size_bytes[second] <= self.services.budget_bytes
-        first, second = first[together], second[together]
-        mean_s = self.services.mean_s
-        slow = np.where(mean_s[first] >= mean_s[second], first, second)
-        steps = np.arange(1, _STEPS) / _STEPS
-        return Mixes(
-            slow=np.concatenate((alone, np.repeat(slow, len(steps)))),
-            fast=np.concatenate((alone, np.repeat(first + second - slow, len(steps)))),
-            work=np.concatenate((np.ones(len(alone)), np.tile(steps, len(slow)))),
-        )
+    def between_neighbours(self, mixes: Floats, corners: Floats) -> Floats:
+        """Mixes of every two in a row of `mixes` and, in coarser steps, of `corners`; those that fit into memory."""
+        close = self._between(mixes[:-1], mixes[1:], _SUBSTEPS)
+        return np.concatenate((mixes, close, self._between(corners[:-1], corners[1:], _STEPS)))
 
-    def slow_fraction(self, mixes: Mixes) -> Floats:
-        """(M,) the fraction of the items, rather than of the time, that runs the slow variant."""
-        slow, fast = mixes.work / self._mean[mixes.slow], (1.0 - mixes.work) / self._mean[mixes.fast]
-        return slow / (slow + fast)
+    def _between(self, some: Floats, others: Floats, steps: int) -> Floats:
+        """Steps halfway between even ones of time and even ones of items, so that neither are coarse at either end."""
+        part, root = np.arange(1, steps)[:, None, None] / steps, np.sqrt(self._mean)
+        some, others = (mixes / root / (mixes / root).sum(axis=1, keepdims=True) for mixes in (some, others))
+        mixes = ((part * some + (1.0 - part) * others) * root).reshape(len(part) * len(some), len(root))
+        mixes /= mixes.sum(axis=1, keepdims=True)
+        return mixes[(mixes > 0) @ self.services.memory_bytes <= self.services.budget_bytes]
 
-    def accuracy(self, mixes: Mixes) -> Floats:
+    def fractions(self, mixes: Floats) -> Floats:
+        """(M, V) what fraction of the items, rather than of the time, runs each variant."""
+        items = mixes / self._mean
+        fractions: Floats = items / items.sum(axis=1, keepdims=True)
+        return fractions
+
+    def accuracy(self, mixes: Floats) -> Floats:
         """(M,) expected accuracy of an item."""
-        return self._mixed(self.services.accuracy, mixes)
+        return self.fractions(mixes) @ self.services.accuracy
 
-    def limits(self, mixes: Mixes) -> Floats:
+    def limits(self, mixes: Floats) -> Floats:
         """(M,) the most items per allowance with which every variant of a mix stays within the allowance.
 
         By the Illinois rule of false position, whose lower end always keeps it.
         """
         queue = self._queue(mixes)
-        low, high = np.zeros(len(mixes.work)), 1.0 / np.maximum(queue.mean, queue.transfer)
+        low, high = np.zeros(len(mixes)), 1.0 / np.maximum(queue.mean, queue.transfer)
         above, below = self._spare(mixes, queue, low), np.full(len(low), math.log(1.0 - self._confidence))
         kept_before = np.zeros(len(low), dtype=bool)
         for step in range(_FALSE_POSITIONS):
@@ -180,9 +154,11 @@ class Station:
             above = np.where(kept, spare, np.where(again, above / 2, above))
             below = np.where(kept, np.where(again, below / 2, below), spare)
             low, high, kept_before = np.where(kept, rate, low), np.where(kept, high, rate), kept
+            if (above < _CLOSE).all():
+                break
         return low
 
-    def _spare(self, mixes: Mixes, queue: _Queue, rate: Floats) -> Floats:
+    def _spare(self, mixes: Floats, queue: _Queue, rate: Floats) -> Floats:
         """(M,) logarithm of how many times as many items might be late; below 0 if too many are.
 
         It is nearly linear in the rate, as the tail of a wait is nearly exponential.
@@ -190,22 +166,24 @@ class Station:
         wait = waiting(rate * queue.mean, queue.residual)
         if queue.carried is not None:
             wait *= waiting(rate * queue.transfer, queue.carried)
-        reads = [np.einsum("mt,mt->m", self._reading[v], wait).real for v in (mixes.slow, mixes.fast)]
-        late = np.maximum(1.0 - np.minimum(*reads), _UNREAD)
-        spare: Floats = np.log((1.0 - self._confidence) / late)
+        # Not as a matrix product: for that, threads are started which wait for each other on a busy machine.
+        in_time = np.einsum("mt,vt->mv", wait.view(np.float64), self._real_reading)
+        late = 1.0 - np.where(mixes > 0, in_time, 1.0).min(axis=1, initial=1.0)
+        spare: Floats = np.log((1.0 - self._confidence) / np.maximum(late, _UNREAD))
         return spare
 
-    def _queue(self, mixes: Mixes) -> _Queue:
-        work = mixes.work[:, None]
-        residual = work * self._residual[mixes.slow] + (1.0 - work) * self._residual[mixes.fast]
-        fraction = self.slow_fraction(mixes)
-        slow, fast = fraction * self._transfer[mixes.slow], (1.0 - fraction) * self._transfer[mixes.fast]
-        busy, carried = slow + fast, None
-        if busy.any():
-            on_slow = np.divide(slow, busy, out=np.zeros_like(busy), where=busy > 0)[:, None]
-            carried = on_slow * self._carried[mixes.slow] + (1.0 - on_slow) * self._carried[mixes.fast]
-        mean = self._mixed(self._mean, mixes)
-        return _Queue(mean=mean, residual=residual, transfer=busy, carried=carried)
+    def _queue(self, mixes: Floats) -> _Queue:
+        fractions = self.fractions(mixes)
+        transfer, carried = fractions @ self._transfer, None
+        if transfer.any():
+            on_link = fractions * self._transfer / np.where(transfer > 0, transfer, 1.0)[:, None]
+            carried = np.einsum("mv,vt->mt", on_link, self._carried)
+        return _Queue(
+            mean=fractions @ self._mean,
+            residual=np.einsum("mv,vt->mt", mixes, self._residual),
+            transfer=transfer,
+            carried=carried,
+        )
 
     @cached_property
     def relaxed(self) -> tuple[Floats, Floats]:
@@ -226,12 +204,6 @@ class Station:
             kept = (read * waiting(middle, shortest)).real.sum(axis=-1) >= self._confidence
             low, high = np.where(kept, middle, low), np.where(kept, high, middle)
         return mean / high, self._fitting.accuracy
-
-    def _mixed(self, values: Floats, mixes: Mixes) -> Floats:
-        """(M,) mean over the items of a mix."""
-        fraction = self.slow_fraction(mixes)
-        mean: Floats = fraction * values[mixes.slow] + (1.0 - fraction) * values[mixes.fast]
-        return mean
 
     def _scaled(self, given: Services) -> tuple[Floats, Floats, Floats]:
         """Mean, spread and what is left of the allowance once an item has come over an idle link."""
@@ -258,23 +230,11 @@ class Station:
         return transform(residual_cells(transfer, np.zeros_like(transfer)))
 
     @cached_property
-    def _reading(self) -> Complexes:
+    def _real_reading(self) -> Floats:
+        """(V, 2 TERMS) for real and imaginary parts in turn."""
         mean, stddev, left = self._scaled(self.services)
-        return reading(served_cells(left, mean, stddev))
-
-
-def _joined(one: tuple[int, int, float], other: tuple[int, int, float]) -> tuple[int, int, float, float] | None:
-    """The two variants that both mixes consist of and each one's time for the slow one; None unless a step apart."""
-    slow, fast = one[:2] if one[0] != one[1] else other[:2]
-    works = []
-    for first, second, work in (one, other):
-        if (first, second) == (slow, fast):
-            works.append(work)
-        elif first == second and first in (slow, fast):
-            works.append(1.0 if first == slow else 0.0)
-        else:
-            return None
-    return (slow, fast, works[0], works[1]) if abs(works[0] - works[1]) <= 1.5 / _STEPS else None
+        parts: Floats = reading(served_cells(left, mean, stddev)).conj().view(np.float64)
+        return parts
 
 
 def _services_of(

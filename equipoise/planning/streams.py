@@ -24,10 +24,11 @@ from equipoise.planning.stations import Services, services
 from equipoise.planning.waiting import CELLS, Floats, residual_cells, served_cells, waiting_cells
 
 _NOTHING_CHANGED: Conditions = {}
-_PRECISION = 1e-4  # relative, of a search for a latency
+_PRECISION = 5e-4  # relative, of a search for a latency; queues are not known any better
 _DOUBLINGS = 40
-_FOREVER = 1e9  # allowances: so long that no wait counts
-_QUANTILE_HALVINGS = 40
+_SHORT = 0.25  # of a horizon: a latency so short is looked at more closely
+_FOREVER = 1e9  # services: so long that no wait counts
+_QUANTILE_HALVINGS = 26
 _SLACK = 1e-5  # relative, of the fraction that is late: what two ways to compute it may differ by
 
 
@@ -195,13 +196,15 @@ def _needs(question: _Question, capacity: Capacity, max_rate_per_s: float) -> St
 
 def _needed_latency_s(question: _Question) -> float | None:
     """The least latency at which the rate and the floor can be promised together; None if they never can."""
-    if not _admits(question, question.request.item_latency_s * _FOREVER):
+    services_s = [one.mean_s for one in services(question.cluster, question.conditions) if one.variants]
+    slowest_s, fastest_s = max(map(np.max, services_s)), min(map(np.min, services_s))
+    if not _admits(question, _FOREVER * float(slowest_s)):
         return None
 
     def feasible(allowance_s: float) -> bool:
         return _promise(question, question.capacity(allowance_s), allowance_s, None) is not None
 
-    low_s = question.request.item_latency_s
+    low_s = max(question.request.item_latency_s, float(fastest_s) / 2)
     for _ in range(_DOUBLINGS):
         if feasible(2 * low_s):
             return _least(2 * low_s, feasible, low_s=low_s)
@@ -218,50 +221,72 @@ def _gap(prefer: Prefer, shown: StreamPrediction, bound: float | None) -> float 
 
 
 def _routes(division: Division, allowance_s: float) -> list[Route]:
-    routes = []
-    for load in division.loads:
-        variants, slow_fraction = load.station.services.variants, float(load.station.slow_fraction(load.mix)[0])
-        slow, fast = variants[load.mix.slow[0]], variants[load.mix.fast[0]]
-        parts = {slow: 1.0} if slow == fast else {slow: slow_fraction, fast: 1.0 - slow_fraction}
-        routes += [
-            Route(
-                node=load.pid.node,
-                processor=load.pid.processor,
-                variant=variant,
-                fraction=part * load.rate / division.rate,
-                rate_per_s=part * load.rate / allowance_s,
-                utilisation=0.0,
-                item_latency_s=0.0,
-            )
-            for variant, part in parts.items()
-            if part > 0
-        ]
-    return routes
+    total = division.rate
+    return [
+        Route(
+            node=load.pid.node,
+            processor=load.pid.processor,
+            variant=variant,
+            fraction=float(part) * load.rate / total,
+            rate_per_s=float(part) * load.rate / allowance_s,
+            utilisation=0.0,
+            item_latency_s=0.0,
+        )
+        for load in division.loads
+        for variant, part in zip(load.station.services.variants, load.station.fractions(load.mix)[0], strict=True)
+        if part > 0
+    ]
 
 
 def _judged(request: StreamRequest, given: Services, routes: Sequence[Route]) -> list[Route]:
     """The routes over one processor, with what its queue and its link's make of them."""
-    at = [_place(given, route.variant) for route in routes]
-    rates = np.array([route.rate_per_s for route in routes])
-    mean_s, stddev_s, transfer_s = given.mean_s[at], given.stddev_s[at], given.transfer_s[at]
-    utilisation = float(rates @ mean_s)
-    latency_s = np.full(len(at), np.inf)
-    if utilisation < 1 and rates @ transfer_s < 1:
-        horizon_s = request.item_latency_s
-        while np.isinf(latency_s).any():
-            wait = _wait(rates, mean_s, stddev_s, horizon_s)
-            if transfer_s.any():
-                sent = transfer_s > 0
-                on_link = _wait(rates[sent], transfer_s[sent], np.zeros(sent.sum()), horizon_s)
-                wait = np.convolve(wait, on_link)[:CELLS]
-            left_s = horizon_s - given.link_s - transfer_s
-            late = 1.0 - request.confidence
-            latency_s = _quantiles(late, wait, left_s / horizon_s, mean_s / horizon_s, stddev_s / horizon_s) * horizon_s
-            horizon_s *= 2
+    utilisation, latency_s = _latencies(request, given, routes)
     return [
         msgspec.structs.replace(route, utilisation=utilisation, item_latency_s=float(seconds))
         for route, seconds in zip(routes, latency_s, strict=True)
     ]
+
+
+def _latencies(request: StreamRequest, given: Services, routes: Sequence[Route]) -> tuple[float, Floats]:
+    """The processor's utilisation, and seconds from arrival to answer, on a lattice that fits them."""
+    at = [_place(given, route.variant) for route in routes]
+    there = (given.mean_s[at], given.stddev_s[at], given.transfer_s[at])
+    rates = np.array([route.rate_per_s for route in routes])
+    utilisation, latency_s = float(rates @ there[0]), np.full(len(at), np.inf)
+    if utilisation >= 1 or rates @ there[2] >= 1:
+        return utilisation, latency_s
+
+    def up_to(horizon_s: float) -> Floats:
+        return _latencies_up_to(horizon_s, 1.0 - request.confidence, rates, there, given.link_s)
+
+    horizon_s = request.item_latency_s
+    latency_s = up_to(horizon_s)
+    while np.isinf(latency_s).any():
+        horizon_s *= 2
+        latency_s = up_to(horizon_s)
+    while latency_s.max() < _SHORT * horizon_s:
+        horizon_s = 2 * float(latency_s.max())
+        closer_s = up_to(horizon_s)
+        if np.isinf(closer_s).any():
+            break
+        latency_s = closer_s
+    return utilisation, latency_s
+
+
+def _latencies_up_to(
+    horizon_s: float, late: float, rates: Floats, there: tuple[Floats, Floats, Floats], link_s: float
+) -> Floats:
+    """(V,) seconds from arrival to answer, of all but the fraction `late`; inf beyond the horizon.
+
+    there   (V,) mean and spread of the service, and seconds on the link
+    """
+    mean_s, stddev_s, transfer_s = there
+    wait, sent = _wait(rates, mean_s, stddev_s, horizon_s), transfer_s > 0
+    if sent.any():
+        on_link = _wait(rates[sent], transfer_s[sent], np.zeros(sent.sum()), horizon_s)
+        wait = np.convolve(wait, on_link)[:CELLS]
+    left = (horizon_s - link_s - transfer_s) / horizon_s
+    return _quantiles(late, wait, left, mean_s / horizon_s, stddev_s / horizon_s) * horizon_s
 
 
 def _place(given: Services, variant: str) -> int:

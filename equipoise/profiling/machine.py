@@ -12,6 +12,7 @@ from equipoise.errors import ModelError
 
 # Modules that run models of an ending, the preferred one first; a module's name says what `pip` calls it.
 _RUNTIMES = {".onnx": ("onnxruntime",), ".tflite": ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")}
+_NEEDED = {".onnx": "onnxruntime", ".tflite": "LiteRT: pip install 'equipoise[litert]'"}
 
 
 def installed_runtime(model_file: Path) -> str:
@@ -28,7 +29,7 @@ def installed_runtime(model_file: Path) -> str:
         package = name.partition(".")[0].replace("_", "-")
         # onnxruntime's version is that of the module: its packages have several names, one per accelerator.
         return f"{package} {getattr(module, '__version__', None) or version(package)}"
-    needed = " or ".join(modules) or "an engine that Equipoise does not have"
+    needed = _NEEDED.get(model_file.suffix.lower(), "an engine that Equipoise does not have")
     raise ModelError(f"cannot be run here; it needs {needed}", path=model_file)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
-from equipoise.core.family import Family, InputSpec
+from equipoise.core.family import Family, InputSpec, OutputSpec
 from equipoise.engines.processors import LocalProcessor
 from equipoise.errors import OutputError
 from equipoise.profiling.machine import installed_runtime, machine_fingerprint
@@ -28,10 +28,15 @@ def default_data_folder(environment: Mapping[str, str]) -> Path:
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was measured: a model file fed in one way, on one processor, by one runtime on one machine."""
+    """What was measured: a model file fed in one way, on one processor, by one runtime on one machine.
+
+    `output` and `labels`, how many there are, because a measurement also says that the model fits them.
+    """
 
     model_sha256: str
     input: InputSpec
+    output: OutputSpec
+    labels: int
     processor: str
     provider: str
     threads: int
@@ -51,6 +56,8 @@ def subject_of(family: Family, variant: str, processor: LocalProcessor) -> Subje
     return Subject(
         model_sha256=model.sha256,
         input=model.input,
+        output=model.output,
+        labels=len(family.labels),
         processor=processor.name,
         provider=processor.provider,
         threads=processor.threads,

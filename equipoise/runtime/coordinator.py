@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from equipoise.core.cluster import Cluster
 from equipoise.core.plan import Plan
+from equipoise.core.receipt import LostNode
 from equipoise.dispatch.commands import (
     AbandonTask,
     AcceptAnswers,
@@ -70,6 +71,7 @@ class Ran:
     finish: Finish
     progress: Progress  # the last one
     elapsed_s: float  # from start to finish, planning and waiting included
+    lost: tuple[LostNode, ...] = ()
 
 
 class CachingPlanner:
@@ -155,6 +157,7 @@ class _Run:
     events: asyncio.Queue[Event | BaseException] = field(default_factory=asyncio.Queue)
     sent: dict[int, SendTask] = field(default_factory=dict)  # not yet answered
     answers: dict[int, tuple[Answer, ...]] = field(default_factory=dict)  # of a TaskDone not yet handled
+    losses: list[NodeLost] = field(default_factory=list)
     at_work: set[asyncio.Task[None]] = field(default_factory=set)
     alarm: asyncio.TimerHandle | None = None
 
@@ -173,7 +176,15 @@ class _Run:
         progress = self.dispatcher.progress(_now_s())
         if self.hooks.on_progress is not None:
             self.hooks.on_progress(progress)
-        return Ran(finish=self.dispatcher.finish, progress=progress, elapsed_s=_now_s() - started_s)
+        return Ran(
+            finish=self.dispatcher.finish,
+            progress=progress,
+            elapsed_s=_now_s() - started_s,
+            lost=tuple(
+                LostNode(node=loss.node, reason=loss.reason, after_s=max(0.0, loss.now_s - started_s))
+                for loss in self.losses
+            ),
+        )
 
     async def clean_up(self) -> None:
         """Stop what still runs on this side, and have the nodes forget what they have not answered."""
@@ -196,6 +207,8 @@ class _Run:
             del self.sent[event.task]
         elif isinstance(event, TaskFailed):
             del self.sent[event.task]
+        elif isinstance(event, NodeLost):
+            self.losses.append(event)
 
     def _watch(self, nodes: set[str]) -> Callable[[], None]:
         present: set[str] = set()

@@ -124,6 +124,7 @@ def _receipt(job: Job, ran: Ran, scorecard: Scorecard) -> Receipt:
         plan=job.plan,
         progress=ran.progress,
         finish=ran.finish,
+        lost=ran.lost,
         scorecard=scorecard,
         name_of=job.items.name,
         emulated=job.emulated,

@@ -59,7 +59,7 @@ class ImageFile:
         try:
             return self.path.read_bytes()
         except OSError as e:
-            raise InputError(f"cannot be read: {e.strerror}", source=str(self.path)) from e
+            raise InputError(f"cannot be read: {e.strerror}") from e
 
 
 class ArrayRows:
@@ -130,6 +130,7 @@ def find_items(inputs: Iterable[str]) -> ItemList:
     for given in inputs:
         for path in _expand(given):
             _refuse_twice(path, given, taken)
+            _refuse_endless(path)
             sources.append(ArrayRows(path) if path.suffix.lower() == ".npy" else ImageFile(path))
     if not sources:
         raise UsageError("no inputs given; name files, folders, patterns or .npy arrays")
@@ -141,6 +142,12 @@ def _refuse_twice(path: Path, given: str, taken: dict[str, str]) -> None:
     if key in taken:
         raise UsageError(f"{path} comes twice, from {taken[key]!r} and from {given!r}; name every item once")
     taken[key] = given
+
+
+def _refuse_endless(path: Path) -> None:
+    """Pipes and devices may be waited for, or read, for ever; a file that has vanished is only an unreadable item."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no regular file (but a pipe, a device or a socket); copy what it gives to a file")
 
 
 def _expand(given: str) -> Iterable[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import equipoise
 from equipoise.core.accuracy import wilson_interval
 from equipoise.core.cluster import ProcessorId
 from equipoise.core.plan import Plan
-from equipoise.core.receipt import AccuracyResult, Fault, MeasuredAccuracy, RanShare, Receipt, judge
+from equipoise.core.receipt import AccuracyResult, Fault, LostNode, MeasuredAccuracy, RanShare, Receipt, judge
 from equipoise.core.request import Request
 from equipoise.dispatch.commands import Finish
 from equipoise.dispatch.progress import Progress, ShareDone
@@ -28,6 +29,7 @@ def make_receipt(
     plan: Plan,
     progress: Progress,
     finish: Finish,
+    lost: tuple[LostNode, ...] = (),
     scorecard: Scorecard,
     name_of: Callable[[int], str],
     emulated: bool,
@@ -64,6 +66,7 @@ def make_receipt(
         duplicated=progress.duplicated,
         dropped=progress.dropped,
         shares=tuple(_ran_shares(plan, progress.shares)),
+        lost=lost,
     )
 
 
@@ -87,12 +90,13 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
     """Write the receipt as JSON, whole or not at all. Raises OutputError."""
-    text = msgspec.json.format(msgspec.json.encode(receipt_json(receipt)), indent=2) + b"\n"
+    text = json.dumps(receipt_json(receipt), indent=2, ensure_ascii=False) + "\n"
+    encoded = text.encode("utf-8", errors="surrogateescape")  # names of files may be any bytes
     try:
         if path.exists() and not path.is_file():
-            path.write_bytes(text)  # a device or a pipe cannot be replaced
+            path.write_bytes(encoded)  # a device or a pipe cannot be replaced
         else:
-            _replace(path, text)
+            _replace(path, encoded)
     except OSError as e:
         raise OutputError(f"the receipt cannot be written: {e.strerror}", path=path) from e
 
@@ -137,7 +141,7 @@ def _ran_shares(plan: Plan, done: Iterable[ShareDone]) -> Iterable[RanShare]:
             busy_s=share.busy_s if share else 0.0,
             load_s=share.load_s if share else 0.0,
             first_sent_s=share.first_sent_s if share else None,
-            last_answer_s=share.last_answer_s if share else None,
+            last_answer_s=share.last_answer_s if share and share.items else None,
         )
 
 

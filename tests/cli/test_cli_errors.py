@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +126,14 @@ NODE = {"name": "pi", "processors": [{"name": "cpu", "profiles": [{"variant": "s
         ({"variants": [{"name": "big", "accuracy": 0.6}]}, "boards.json: processor pi/cpu has a profile of unknown"),
         ({"variants": [{"name": "small", "accuracy": 60}]}, "boards.json: accuracy of variant 'small' must be"),
         ({"nodes": []}, "boards.json: the cluster has no nodes"),
+        (
+            {
+                "nodes": [
+                    NODE | {"processors": [{"name": "cpu", "profiles": [{"variant": "small", "latency_s": {"x": 1}}]}]}
+                ]
+            },
+            "boards.json: Expected `int`, got `str` (at key in $.nodes[0].processors[0].profiles[0].latency_s)",
+        ),
         ({"nodes": "none"}, "boards.json: Expected `array`, got `str` (at $.nodes)"),
     ],
 )
@@ -194,9 +205,9 @@ def test_ctrl_c_before_anything_runs_leaves_as_shells_expect(equipoise: Run, mon
 
     monkeypatch.setattr("equipoise.cli.run.find_items", interrupt)
 
-    code, _ = equipoise("run", "photos", "--family", "FAMILY", "--deadline-s", "1")
+    code, said = equipoise("run", "photos", "--family", "FAMILY", "--deadline-s", "1")
 
-    assert code == 130
+    assert (code, said) == (130, "equipoise: interrupted\n")
 
 
 def test_an_unknown_command_and_a_missing_option_are_usage_errors(equipoise: Run):
@@ -208,3 +219,40 @@ def test_an_unknown_command_and_a_missing_option_are_usage_errors(equipoise: Run
 def test_help_and_version_need_nothing_else(equipoise: Run, capsys: pytest.CaptureFixture[str]):
     assert equipoise("--version") == (0, "")
     assert equipoise("run", "--help") == (0, "")
+
+
+def test_profiles_that_cannot_be_kept_are_told_once_and_the_request_goes_on(
+    equipoise: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (photos / "taken").write_text("a file where the data folder should be")
+    monkeypatch.setenv("EQUIPOISE_DATA_DIR", str(photos / "taken"))
+
+    code, said = equipoise("run", "photos", "--family", "FAMILY", "--deadline-s", "60")
+
+    assert (code, said.count("warning: ")) == (0, 1), said
+    assert "the profile cannot be kept" in said
+    assert "EQUIPOISE_DATA_DIR" in said
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize(
+    ("stdout", "message"),
+    [
+        (">/dev/full", "standard output cannot be written: No space left on device"),
+        (">&-", "standard output is closed; to discard what is printed, send it to /dev/null"),
+    ],
+)
+def test_output_that_nobody_takes_is_one_line_and_no_bug(stdout: str, message: str, options: list[str]):
+    command = shlex.join([sys.executable, "-m", "equipoise", "family", "show", "demo", *options])
+
+    done = subprocess.run(f"{command} {stdout}", shell=True, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (1, f"equipoise: error: {message}\n")
+
+
+def test_what_cannot_be_read_is_named_once(equipoise: Run):
+    _, said = equipoise(
+        "family", "build", "m.onnx", "--sizes", "8", "--labels", "no", "--labelled", "photos", "--out", "o"
+    )
+
+    assert said == "equipoise: error: --labels no cannot be read: No such file or directory\n"

@@ -9,8 +9,9 @@ from equipoise.cli import main
 from equipoise.cli.profile import chosen_processors, parse_split
 from equipoise.core.family import Family
 from equipoise.engines.processors import usable_cpus
-from equipoise.errors import UsageError
+from equipoise.errors import ModelError, UsageError
 from equipoise.profiling import local
+from equipoise.profiling.machine import installed_runtime
 from equipoise.profiling.measure import Effort, Measurement
 from equipoise.profiling.statistics import summarise
 
@@ -130,3 +131,30 @@ def test_a_data_folder_that_cannot_be_written_is_one_line_with_a_remedy(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "EQUIPOISE_DATA_DIR" in error
+
+
+@pytest.mark.parametrize("command", ["profile", "show"])
+def test_nothing_is_cut_on_a_narrow_terminal(
+    command: str,
+    tiny_family: Family,
+    measured: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("equipoise.cli.render._PIPE_COLUMNS", 60)
+
+    assert run(*{"profile": ["profile"], "show": ["family", "show"]}[command], tiny_family.folder) == 0
+
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) > 40
+
+
+def test_a_missing_library_is_told_with_what_installs_it(monkeypatch: pytest.MonkeyPatch):
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr("equipoise.profiling.machine.importlib.import_module", missing)
+
+    with pytest.raises(ModelError, match=r"it needs LiteRT: pip install 'equipoise\[litert\]'"):
+        installed_runtime(Path("model.tflite"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,7 @@ def test_what_cannot_be_done_is_declined_with_what_could_be(run: Run, folder: Pa
 
     printed = capsys.readouterr().out
     assert "Both promises together cannot be kept" in printed
+    assert "no variant reaches 95.0 %; the best one here is 90.0 %" in printed
     assert "a floor of 90.0 % would do" in printed
     assert not (folder / "p.csv").exists()
     assert not (folder / "r.json").exists()
@@ -159,3 +161,36 @@ def test_a_board_that_this_machine_cannot_play_is_refused_with_the_figures(
 
     assert (folder / "p.csv").read_text() == "precious"
     assert "large on quantum/cpu is described as 1e-06 ms per item" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_utf8_is_answered_and_named(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]):
+    broken = os.fsdecode(b"bad\xff.jpg")
+    (folder / broken).write_bytes(b"no image")
+
+    code = run("--deadline-s", "30", "--out", "p.jsonl", "--receipt", "r.json", inputs=("grey.npy", broken))
+
+    assert (code, r"bad\udcff.jpg: " in capsys.readouterr().out) == (0, True)
+    assert b'"bad\xff.jpg"' in (folder / "r.json").read_bytes()
+    assert b'"bad\xff.jpg"' in (folder / "p.jsonl").read_bytes()
+
+
+def test_a_request_without_one_readable_item_is_an_error_and_still_has_a_receipt(
+    run: Run, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
+    (folder / "empty.png").write_bytes(b"")
+
+    code = run("--deadline-s", "30", "--receipt", "r.json", inputs=("broken.png", "empty.png"))
+
+    assert code == 1
+    assert "error: none of the 2 items could be read; the first: broken.png: " in capsys.readouterr().err
+    assert len(json.loads((folder / "r.json").read_text())["bad"]) == 2
+
+
+def test_labels_of_other_items_are_warned_about(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]):
+    np.save(folder / "other.npy", np.zeros((1, 8, 8, 3), dtype=np.uint8))
+    (folder / "others.csv").write_text("file,class_index\nother.npy#0,0\n")
+
+    assert run("--deadline-s", "30", "--labels", "others.csv") == 0
+
+    assert "warning: others.csv labels none of the items" in capsys.readouterr().err

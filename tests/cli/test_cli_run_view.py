@@ -160,3 +160,48 @@ def test_durations_are_readable(value: float, words: str):
 
 def test_accuracies_are_percentages():
     assert percent(0.8125) == "81.2 %"
+
+
+@pytest.mark.parametrize(
+    ("needs", "said"),
+    [
+        (Needs(deadline_s=3.77912, min_accuracy=None, speed_factor=None), "a deadline of 3.78 s would do"),
+        (Needs(deadline_s=3.7780001, min_accuracy=None, speed_factor=None), "a deadline of 3.779 s would do"),
+        (Needs(deadline_s=0.08521, min_accuracy=None, speed_factor=None), "a deadline of 85.3 ms would do"),
+        (Needs(deadline_s=1234.2, min_accuracy=None, speed_factor=None), "a deadline of 1235 s would do"),
+        (Needs(deadline_s=None, min_accuracy=0.97999, speed_factor=None), "a floor of 97.9 % would do"),
+        (Needs(deadline_s=None, min_accuracy=0.7, speed_factor=None), "a floor of 70.0 % would do"),
+        (Needs(deadline_s=None, min_accuracy=None, speed_factor=1.0004), "processors 1.01 times as fast would do"),
+        (Needs(deadline_s=None, min_accuracy=None, speed_factor=1234.5), "processors 1235 times as fast would do"),
+    ],
+)
+def test_what_would_help_still_does_when_it_is_typed_back(needs: Needs, said: str):
+    request = Request(items=100, requirement=Requirement(deadline_s=1, min_accuracy=0.9))
+
+    assert list(infeasible_summary(request, None, needs))[1:] == [f"  {said}"]
+
+
+@pytest.mark.parametrize(
+    ("best", "said"),
+    [
+        (0.988, ["  no variant reaches 99.0 %; the best one here is 98.8 %"]),
+        (0.98999, ["  no variant reaches 99.000 %; the best one here is 98.999 %"]),
+        (0.99, []),
+    ],
+)
+def test_a_floor_above_every_variant_is_told_with_the_best_that_there_is(best: float, said: list[str]):
+    request = Request(items=100, requirement=Requirement(deadline_s=1, min_accuracy=0.99))
+
+    assert list(infeasible_summary(request, None, None, best_accuracy=best))[1:] == said
+
+
+def test_on_a_narrow_terminal_names_are_folded_and_not_cut():
+    variant = "mobilenet_v1_1.00_224_quantised_by_hand"
+    narrow = Console(file=io.StringIO(), width=80)
+
+    narrow.print(plan_table(plan_of(share(variant, 1.5)), title="Plan"))
+
+    assert isinstance(narrow.file, io.StringIO)
+    shown = narrow.file.getvalue()
+    assert "…" not in shown
+    assert "mobilenet_" in shown

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -57,8 +58,8 @@ def answers(folder: Path) -> list[str]:
     return [json.loads(line)["item"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def receipt_in(folder: Path) -> dict[str, object]:
-    receipt: dict[str, object] = json.loads((folder / "receipt.json").read_text())
+def receipt_in(folder: Path) -> dict[str, Any]:
+    receipt: dict[str, Any] = json.loads((folder / "receipt.json").read_text())
     return receipt
 
 
@@ -70,7 +71,11 @@ def test_when_a_board_dies_every_item_is_still_answered_once(command: subprocess
 
     assert (command.returncode, complaints) == (0, ""), printed
     assert sorted(answers(tmp_path)) == sorted(f"grey.npy#{row}" for row in range(ITEMS))
-    assert receipt_in(tmp_path)["answered"] == ITEMS
+    receipt = receipt_in(tmp_path)
+    assert receipt["answered"] == ITEMS
+    (lost,) = receipt["lost"]
+    assert (lost["reason"], lost["after_s"] > 0) == ("it left the network", True)
+    assert f"node {lost['node']} lost after" in printed
 
 
 def test_ctrl_c_keeps_the_answers_so_far_and_says_what_is_missing(command: subprocess.Popen[str], tmp_path: Path):

@@ -46,3 +46,10 @@ def test_the_second_example_is_declined_as_the_readme_shows():
     done = run(arguments)
 
     assert (done.returncode, significant(done.stdout)) == (3, shown)
+
+
+def test_the_line_that_builds_a_family_names_every_option_that_it_needs():
+    (line,) = re.findall(r"`equipoise (family build .*?)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+
+    arguments = ["32" if word == "..." else word for word in shlex.split(line)]
+    assert "--labels LABELS.txt cannot be read" in run(arguments).stderr

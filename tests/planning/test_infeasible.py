@@ -18,8 +18,8 @@ from equipoise.planning.strategies import STRATEGIES
 from tests.planning.worlds import cluster_of, clusters, random_cluster, request_of
 
 NOTHING_CHANGED: Conditions = {}
-# Fixed costs are taken at their worst, so that a request may be declined where one a little tighter is not: one in
-# several hundred needs of drawn clusters is more than a hair above the least.
+# Fixed costs are taken at their worst, so that a request may be declined where one a little tighter is not: about one
+# in a hundred needs of drawn clusters is more than a hair above the least.
 WITH_FIXED_COSTS = 0.05
 BOARDS = cluster_of({"big": 0.9, "small": 0.6}, fast={"big": 0.1, "small": 0.02}, slow={"big": 0.4, "small": 0.05})
 TWINS = cluster_of({"big": 0.9}, one={"big": 0.1}, other={"big": 0.1})

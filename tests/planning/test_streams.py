@@ -16,6 +16,7 @@ from equipoise.core.request import Prefer
 from equipoise.core.stream import StreamPlan, StreamRequest
 from equipoise.errors import PlanningError
 from equipoise.planning.streams import plan_stream, predict_stream
+from equipoise.planning.waiting import reading, residual_cells, served_cells, transform, waiting, waiting_cells
 from tests.planning.queues import late_fraction, simulate
 from tests.planning.worlds import cluster_of, random_cluster
 
@@ -100,6 +101,17 @@ def test_predicted_quantiles_are_those_of_the_simulation():
     assert busy
     for route, took_s in busy:
         assert np.quantile(took_s, 0.95) == pytest.approx(route.item_latency_s, rel=0.05)
+
+
+def test_two_ways_to_compute_a_wait_agree():
+    mean, stddev = np.array([0.02, 0.3]), np.array([0.0, 0.1])
+    residual, served = residual_cells(mean, stddev), served_cells(np.array([0.9, 1.0]), mean, stddev)
+    busy = np.array([0.3, 0.5])
+
+    by_recursion = served @ waiting_cells(busy.sum(), busy / busy.sum() @ residual)
+    by_transform = (reading(served) * waiting(busy.sum(keepdims=True), busy / busy.sum() @ transform(residual))).real
+
+    assert by_transform.sum(axis=-1) == pytest.approx(by_recursion, abs=1e-7)
 
 
 def test_one_deterministic_server_is_as_busy_as_theory_allows():

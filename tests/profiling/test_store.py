@@ -98,3 +98,16 @@ def test_a_folder_that_cannot_be_written_is_named_with_a_remedy(subject: Subject
 def test_the_data_folder_is_what_the_environment_says_or_the_users_own():
     assert default_data_folder({"EQUIPOISE_DATA_DIR": "/some/where"}) == Path("/some/where")
     assert default_data_folder({}).name == "equipoise"
+
+
+def test_what_fits_no_longer_is_not_known(tiny_family: Family, tmp_path: Path):
+    store = ProfileStore(tmp_path)
+    store.save(subject_of(tiny_family, "small", whole_cpu()), MEASUREMENT)
+    model = tiny_family.model("small")
+    renamed = msgspec.structs.replace(model, output=msgspec.structs.replace(model.output, tensor="scores"))
+
+    for family in (
+        msgspec.structs.replace(tiny_family, models=(renamed,)),
+        msgspec.structs.replace(tiny_family, labels=(*tiny_family.labels, "infrared")),
+    ):
+        assert store.load(subject_of(family, "small", whole_cpu())) is None

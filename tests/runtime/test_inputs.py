@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -111,5 +112,13 @@ def test_a_file_that_vanishes_is_an_error_of_that_item_alone(photos: Path):
     (photos / "b.png").unlink()
 
     assert items.payload(0) == b"photos/a.JPG"
-    with pytest.raises(InputError, match=r"photos/b.png: cannot be read"):
+    with pytest.raises(InputError, match=r"^cannot be read"):
         items.payload(1)
+
+
+def test_pipes_and_devices_are_refused_before_anything_is_read(photos: Path):
+    os.mkfifo(photos / "pipe.jpg")
+
+    for given in ("photos/pipe.jpg", "photos", "/dev/zero"):
+        with pytest.raises(UsageError, match="is no regular file"):
+            find_items([given])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,6 +20,7 @@ from equipoise.runtime.outputs import Scorecard
 from equipoise.runtime.receipt import make_receipt, write_receipt
 
 PI, NANO = ProcessorId("pi4", "cpu"), ProcessorId("nano", "gpu")
+NANO_RAN = ShareDone(pid=NANO, variant="v", items=4, busy_s=1.2, load_s=0.1, first_sent_s=0.1, last_answer_s=1.6)
 REQUEST = Request(items=4, requirement=Requirement(deadline_s=2.0, min_accuracy=0.7))
 
 
@@ -41,7 +44,13 @@ def share_of(pid: ProcessorId, items: int) -> Share:
     return Share(node=pid.node, processor=pid.processor, variant="v", batch=1, items=items, finish_s=1.5)
 
 
-def progress_of(*, bad: int = 0, accuracy: float = 0.75, last_answer_s: float | None = 1.6) -> Progress:
+def progress_of(
+    *,
+    bad: int = 0,
+    accuracy: float = 0.75,
+    last_answer_s: float | None = 1.6,
+    shares: tuple[ShareDone, ...] = (NANO_RAN,),
+) -> Progress:
     return Progress(
         items=4,
         answered=4,
@@ -57,13 +66,11 @@ def progress_of(*, bad: int = 0, accuracy: float = 0.75, last_answer_s: float | 
         first_sent_s=0.1,
         last_answer_s=last_answer_s,
         processors=(),
-        shares=(
-            ShareDone(pid=NANO, variant="v", items=4, busy_s=1.2, load_s=0.1, first_sent_s=0.1, last_answer_s=1.6),
-        ),
+        shares=shares,
     )
 
 
-def receipt_of(scorecard: Scorecard, *, unanswered: tuple[int, ...] = (), **progress: float) -> Receipt:
+def receipt_of(scorecard: Scorecard, *, unanswered: tuple[int, ...] = (), **progress: Any) -> Receipt:
     return make_receipt(
         request=REQUEST,
         family="digits",
@@ -169,3 +176,21 @@ def test_a_receipt_is_read_back_from_its_file_as_it_was(tmp_path: Path):
 def test_a_receipt_that_cannot_be_written_is_an_error_with_the_cause(tmp_path: Path):
     with pytest.raises(OutputError, match="the receipt cannot be written: No space left"):
         write_receipt(Path("/dev/full"), receipt_of(scored(1)))
+
+
+def test_a_name_that_is_no_utf8_is_written_byte_for_byte(tmp_path: Path):
+    name = os.fsdecode(b"bad\xff.jpg")
+    receipt = receipt_of(scored(1, 2, 3), unanswered=(3,))
+    fault = msgspec.structs.replace(receipt.unanswered[0], item=name)
+
+    write_receipt(tmp_path / "receipt.json", msgspec.structs.replace(receipt, unanswered=(fault,)))
+
+    assert b'"bad\xff.jpg"' in (tmp_path / "receipt.json").read_bytes()
+
+
+def test_a_pair_that_answered_nothing_has_no_last_answer():
+    silent = ShareDone(pid=NANO, variant="v", items=0, busy_s=0.0, load_s=0.0, first_sent_s=0.1, last_answer_s=0.1)
+
+    receipt = receipt_of(scored(1, 2, 3, 4), shares=(silent,))
+
+    assert [share.last_answer_s for share in receipt.shares if share.node == "nano"] == [None]
