@@ -57,7 +57,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         _refuse_negative(f"variant {self.name!r}", input_bytes=self.input_bytes)
 
 
-class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The way from the coordinator to a node. The default is free and instant."""
 
     latency_s: float = 0.0
@@ -179,10 +179,11 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             _refuse_negative(f"node {self.name!r}", memory_bytes=self.memory_bytes)
 
 
-class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Everything that the planner knows: the variants of one family and the nodes that run them.
 
-    `uplink_bytes_per_s` is the coordinator's own way out, which the inputs for all nodes share; free by default.
+    `uplink_bytes_per_s` is the coordinator's own way out, which the inputs for all nodes share; free by default. What
+    is infinite by default is left out when it is written, as JSON has no number for it.
     """
 
     family: Name

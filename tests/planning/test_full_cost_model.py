@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 import pytest
@@ -93,7 +95,7 @@ def test_plans_stay_within_what_is_allowed(seed: int, limit: dict[str, float]):
 
 
 def simple_boards(count: int = 3) -> Cluster:
-    return replace(random_instance(7, nodes=count, variants=5, processors=1).cluster, uplink_bytes_per_s=float("inf"))
+    return replace(random_instance(7, nodes=count, variants=5, processors=1).cluster, uplink_bytes_per_s=math.inf)
 
 
 def test_what_is_allowed_less_never_makes_a_plan_more_accurate():
