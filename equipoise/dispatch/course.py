@@ -8,23 +8,33 @@ from collections.abc import Mapping
 
 from equipoise.core.cluster import ProcessorId
 from equipoise.core.plan import Plan
-from equipoise.core.request import Request, Requirement, WhenLate
+from equipoise.core.request import Prefer, Request, Requirement, WhenLate
 from equipoise.dispatch.lane import Lane, Quota
 from equipoise.dispatch.quotas import Sent, assign_quotas
 from equipoise.dispatch.rest import Concession, Rest
 from equipoise.dispatch.settings import Settings
 
+_NOTHING = 1e-9  # accuracies that differ by less are equal
+
 
 class Course:
     """Right whether the answer to a question comes at once, late, out of date or never."""
 
-    def __init__(self, lanes: Mapping[ProcessorId, Lane], when_late: WhenLate, settings: Settings) -> None:
+    def __init__(
+        self,
+        lanes: Mapping[ProcessorId, Lane],
+        when_late: WhenLate,
+        settings: Settings,
+        accuracies: Mapping[str, float],
+    ) -> None:
         self.replanned = 0
         self.concession = Concession.NOTHING
         self._lanes = lanes
         self._when_late = when_late
         self._settings = settings
+        self._accuracies = accuracies  # of each variant
         self._wanted = self._planned = False
+        self._planned_end_s = 0.0
         self._asked: Rest | None = None
         self._not_before_s = -math.inf  # the next time to ask; also when an answer counts as lost
         self._sent: Sent = Counter()  # since the plan was asked for
@@ -38,13 +48,16 @@ class Course:
     def want_if_drifted(self, lane: Lane, now_s: float) -> None:
         """A processor has answered; a new plan is wanted if its predicted finish has moved too far.
 
-        Plans that differ by less would only exchange one prediction error for another.
+        Plans that differ by less would only exchange one prediction error for another. Who is later than planned
+        but no later than the others holds up nobody.
         """
         settings = self._settings
         if not settings.replan or settings.pooled:
             return
-        tolerance_s = max(settings.min_drift_s, settings.drift * (lane.planned_finish_s - now_s))
-        self._wanted |= abs(lane.finish_s(now_s) - lane.planned_finish_s) > tolerance_s
+        tolerance_s = max(settings.min_drift_s, settings.drift * (self._planned_end_s - now_s))
+        finish_s = lane.finish_s(now_s)
+        late_s, early_s = finish_s - self._planned_end_s, lane.planned_finish_s - finish_s
+        self._wanted |= max(late_s, early_s) > tolerance_s
 
     def is_due(self, open_items: int, now_s: float) -> bool:
         """True if it is time to ask for a plan of the open items."""
@@ -64,13 +77,41 @@ class Course:
         return rest.request(wanted, self.concession)
 
     def answer(self, plan: Plan, open_items: int, now_s: float) -> bool:
-        """Follow the plan that was asked for; false if nothing was asked, or nothing of it can be followed."""
-        if self._asked is None:
+        """Follow the plan that was asked for, or stay if that is better; false if there is nothing new to follow."""
+        asked, self._asked = self._asked, None
+        if asked is None:
             return False
         if plan.feasible:
-            self.concession = self._asked.regained(plan, self.concession)
-        self._asked = None
+            self.concession = asked.regained(plan, self.concession)
+        if self._stays(plan, asked, open_items, now_s):
+            self._not_before_s = -math.inf
+            self._set_marks(now_s)
+            return False
         return self.follow(plan, open_items, now_s)
+
+    def _stays(self, plan: Plan, asked: Rest, open_items: int, now_s: float) -> bool:
+        """True if going on as before keeps what is owed, and the new plan is no better.
+
+        A planner in a hurry may find less than it found when it had time. Energy still to be spent is not known
+        here: then the plan is followed.
+        """
+        quotas = [(lane, quota) for lane in self._lanes.values() for quota in lane.quotas]
+        whole = all(lane.usable for lane, _ in quotas) and sum(quota.items for _, quota in quotas) == open_items
+        if self._settings.pooled or plan.prefer is Prefer.ENERGY or not (whole and open_items):
+            return False
+        finish_s = max(lane.finish_s(now_s) for lane in self._lanes.values()) - now_s
+        accuracy = sum(quota.items * self._accuracies[quota.variant] for _, quota in quotas) / open_items
+        if finish_s > asked.left_s or accuracy < asked.accuracy:
+            return False
+        gained = plan.accuracy - accuracy if plan.prefer is Prefer.ACCURACY else 0.0
+        better = gained > _NOTHING or (gained > -_NOTHING and plan.latency_s < finish_s)
+        return not (plan.feasible and better)
+
+    def _set_marks(self, now_s: float) -> None:
+        """From now on drift is measured against the present prediction."""
+        for lane in self._lanes.values():
+            lane.planned_finish_s = lane.finish_s(now_s)
+        self._planned_end_s = max(lane.planned_finish_s for lane in self._lanes.values())
 
     def follow(self, plan: Plan, open_items: int, now_s: float) -> bool:
         """Share out the open items as the plan says; false if none of its processors can run anything now."""
@@ -83,8 +124,7 @@ class Course:
         self._not_before_s = -math.inf
         self.replanned += self._planned
         self._planned = True
-        for lane in self._lanes.values():
-            lane.planned_finish_s = lane.finish_s(now_s)
+        self._set_marks(now_s)
         return True
 
     def _chosen(self, plan: Plan) -> Plan:

@@ -65,8 +65,9 @@ class Dispatcher:
         self._pool = Pool(order)
         self._belief = Belief(self._lanes, self._settings.belief_margin_s)
         self._flight = Flight(self._pool, self._lanes, self._belief)
-        self._course = Course(self._lanes, request.requirement.when_late, self._settings)
-        self._tally = Tally({variant.name: variant.accuracy for variant in cluster.variants})
+        accuracies = {variant.name: variant.accuracy for variant in cluster.variants}
+        self._course = Course(self._lanes, request.requirement.when_late, self._settings, accuracies)
+        self._tally = Tally(accuracies)
         self._now_s = self._deadline_s = 0.0
         self._stranded_since_s = math.inf
         self._look_again_s = math.inf  # for stragglers
@@ -233,15 +234,18 @@ class Dispatcher:
 
     def _fill(self, lane: Lane) -> list[Command]:
         commands: list[Command] = []
-        while lane.usable and len(lane.tasks) < self._settings.window_tasks and self._pool.open_items:
+        while lane.usable and self._has_room(lane) and self._pool.open_items:
             quota = lane.next_quota()
             if quota is None:
                 break
             within_s = self._deadline_s - self._now_s - lane.busy_s(self._now_s) if self._deadline_ends_it else math.inf
-            items = self._pool.take(next_task_items(lane, quota, within_s, self._settings))
+            items = self._pool.take(next_task_items(lane, quota, within_s, self._now_s, self._settings))
             self._course.sent(lane, quota, len(items))
             commands.append(self._send(lane, quota.variant, quota.batches[lane.pid], items))
         return commands
+
+    def _has_room(self, lane: Lane) -> bool:
+        return len(lane.tasks) < self._settings.window_tasks or not lane.covers_travel
 
     def _send(self, lane: Lane, variant: str, batch: int, items: tuple[int, ...]) -> Command:
         task = self._flight.send(lane, variant, batch, items, self._now_s)

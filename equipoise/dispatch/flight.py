@@ -28,7 +28,7 @@ class Flight:
     def send(self, lane: Lane, variant: str, batch: int, items: tuple[int, ...], now_s: float) -> Task:
         """A new task in flight; its items were taken from the pool or shared by it."""
         retried = any(self.pool.has_failed(item) for item in items)
-        task = lane.describe_task(self._next_task, variant, items, batch, retried)
+        task = lane.describe_task(variant, items, batch, now_s, number=self._next_task, retried=retried)
         self._next_task += 1
         self.tasks[task.number] = task
         lane.add(task, now_s)

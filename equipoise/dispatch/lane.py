@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from equipoise.core.cluster import Cluster, Link, ProcessorId, Profile
+from equipoise.core.cluster import Cluster, ProcessorId, Profile
 from equipoise.core.plan import Condition, Conditions
+from equipoise.dispatch.uplink import Uplink
 from equipoise.profiling.feedback import SpeedEstimator
 
 _SLOWEST_BELIEVED = 3.0  # times its predicted duration: what a page fault storm or a thermal step can do
 _SPREADS_BELIEVED = 6.0
+_LEAST_RUN_S = 1e-9  # no clock resolves less, and nothing can be learned from it
 
 
 @dataclass(slots=True)
@@ -34,12 +36,13 @@ class Task:
     items: tuple[int, ...]
     run_s: float  # by the profile, at speed 1
     load_s: float  # 0 if the variant is resident
-    transfer_s: float  # hidden behind the task before, if there is one
-    arrival_s: float  # from sending to the start; 0 if the processor was busy anyway
+    size_bytes: int  # of its inputs
+    travel_s: float  # over an idle link
+    arrives_s: float  # when its inputs should be there; absolute
     retried: bool  # some of its items were in a task that failed
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lane:
     """The tasks of a processor run one after the other, in the order in which they were sent.
 
@@ -47,7 +50,8 @@ class Lane:
     """
 
     pid: ProcessorId
-    link: Link
+    uplink: Uplink
+    neighbours: list[Lane] = field(repr=False)  # all that share its uplink, itself among them
     profiles: dict[str, Profile]
     item_bytes: dict[str, int]
     condition: Condition
@@ -95,16 +99,20 @@ class Lane:
 
     def item_s(self, variant: str, batch: int) -> float:
         """Seconds per item in calls of `batch`, at its present speed and the pace of its link."""
-        run_s = self.profiles[variant].call_s(batch) / batch / self.speed
-        return max(run_s, self.item_bytes[variant] / self.link.bandwidth_bytes_per_s)
+        return max(self._compute_s(variant, batch), self.uplink.transfer_s(self.item_bytes[variant]))
+
+    def _compute_s(self, variant: str, batch: int) -> float:
+        return self.profiles[variant].call_s(batch) / batch / self.speed
 
     def load_s(self, variant: str) -> float:
         """Seconds until the variant could run."""
         return 0.0 if variant in self.resident else self.profiles[variant].load_s
 
-    def describe_task(self, number: int, variant: str, items: tuple[int, ...], batch: int, retried: bool) -> Task:
+    def describe_task(
+        self, variant: str, items: tuple[int, ...], batch: int, now_s: float, *, number: int = 0, retried: bool = False
+    ) -> Task:
         """The task that these items would be if they were sent now."""
-        transfer_s = len(items) * self.item_bytes[variant] / self.link.bandwidth_bytes_per_s
+        size_bytes = len(items) * self.item_bytes[variant]
         return Task(
             number=number,
             pid=self.pid,
@@ -112,19 +120,25 @@ class Lane:
             items=items,
             run_s=self.profiles[variant].run_s(len(items), batch),
             load_s=self.load_s(variant),
-            transfer_s=transfer_s,
-            arrival_s=0.0 if self.tasks else self.link.latency_s + transfer_s,
+            size_bytes=size_bytes,
+            travel_s=self.uplink.link.latency_s + self.uplink.transfer_s(size_bytes),
+            arrives_s=self.uplink.arrives_s(size_bytes, now_s),
             retried=retried,
         )
 
-    def duration_s(self, task: Task) -> float:
-        """Seconds from the start of a task, or its sending if it found the processor idle, to its answer."""
-        return task.arrival_s + task.load_s + max(task.run_s / self.speed, task.transfer_s)
+    def work_s(self, task: Task) -> float:
+        """Seconds for which the processor works on a task."""
+        return task.load_s + task.run_s / self.speed
+
+    def answer_s(self, task: Task, free_s: float) -> float:
+        """When a task should be answered if the processor is free at `free_s`."""
+        return max(free_s, task.arrives_s) + self.work_s(task)
 
     def add(self, task: Task, now_s: float) -> None:
         """A task was sent."""
         if not self.tasks:
             self.head_since_s = now_s
+        self.uplink.send(task.size_bytes, now_s)
         self.tasks[task.number] = task
         self.variant = task.variant
         self.resident.add(task.variant)
@@ -138,13 +152,13 @@ class Lane:
     @property
     def due_s(self) -> float:
         """When the head should be answered; with nothing in flight, when the last one was."""
-        return self.head_since_s + (self.duration_s(self.head) if self.head else 0.0)
+        return self.answer_s(self.head, self.head_since_s) if self.head else self.head_since_s
 
     def finishes_s(self, now_s: float) -> Iterator[tuple[float, Task]]:
         """When each task in flight should be answered; an overdue head should need as long again as it is overdue."""
         at_s = now_s + abs(self.due_s - now_s)
         for task in self.tasks.values():
-            at_s += 0.0 if task is self.head else self.duration_s(task)
+            at_s = at_s if task is self.head else self.answer_s(task, at_s)
             yield at_s, task
 
     def busy_s(self, now_s: float) -> float:
@@ -153,14 +167,46 @@ class Lane:
 
     def finish_s(self, now_s: float) -> float:
         """When it should have answered everything in flight and everything still planned for it."""
-        loads_s = sum(self.load_s(variant) for variant in {quota.variant for quota in self.quotas})
-        runs_s = sum(quota.items * self.item_s(quota.variant, quota.batches[self.pid]) for quota in self.quotas)
-        return now_s + self.busy_s(now_s) + loads_s + runs_s
+        in_flight_s = now_s + self.busy_s(now_s)
+        quotas = [quota for quota in self.quotas if quota.items]
+        if not quotas:
+            return in_flight_s
+        loads_s = sum(self.load_s(variant) for variant in {quota.variant for quota in quotas})
+        item_s = {quota.variant: self._compute_s(quota.variant, quota.batches[self.pid]) for quota in quotas}
+        computed_s = in_flight_s + loads_s + sum(quota.items * item_s[quota.variant] for quota in quotas)
+        arrived_s = self.uplink.arrives_s(sum(lane.planned_bytes for lane in self.neighbours), now_s)
+        return max(computed_s, arrived_s + item_s[quotas[-1].variant])
+
+    @property
+    def planned_bytes(self) -> int:
+        """Inputs still to be sent to it."""
+        return sum(quota.items * self.item_bytes[quota.variant] for quota in self.quotas)
+
+    @property
+    def covers_travel(self) -> bool:
+        """True if what waits behind its head lasts until a task like the last one, sent when the head ends, is there.
+
+        A task lasts as long as processor or link need for it, whichever is slower.
+        """
+        in_flight = list(self.tasks.values())
+        lasts_s = sum(max(self.work_s(task), self.uplink.transfer_s(task.size_bytes)) for task in in_flight[1:])
+        return not in_flight or lasts_s >= in_flight[-1].travel_s
+
+    @property
+    def turn(self) -> float:
+        """How much it sends when its turn comes, for each 1 of the neighbour that has the least to send."""
+        least_bytes = min((lane.planned_bytes for lane in self.neighbours if lane.planned_bytes), default=0)
+        return self.planned_bytes / least_bytes if least_bytes else 1.0
+
+    def timely_bytes(self, now_s: float) -> float:
+        """How much can be sent now and arrive before it is idle."""
+        return self.uplink.capacity_bytes(now_s, now_s + self.busy_s(now_s))
 
     def believable_until_s(self, task: Task, margin_s: float) -> float:
-        """How late the head's answer may be before no speed explains it any more."""
+        """How late the head's answer may be before no speed, nor that of its link, explains it any more."""
         factor = max(_SLOWEST_BELIEVED, math.exp(_SPREADS_BELIEVED * self.estimator.spread))
-        return self.head_since_s + factor * self.duration_s(task) + margin_s
+        expected_s = max(task.travel_s, self.answer_s(task, self.head_since_s) - self.head_since_s)
+        return self.head_since_s + factor * expected_s + margin_s
 
     def next_quota(self) -> Quota | None:
         """What to send from next, if anything is planned for it."""
@@ -171,7 +217,8 @@ class Lane:
     def learn(self, task: Task, run_s: float) -> None:
         """It did a task in so many seconds, loading excluded: how fast is it, and that the pair works."""
         self.blame.pop(task.variant, None)
-        self.estimator.observe(predicted_s=task.run_s / self.condition.speed, observed_s=run_s)
+        if run_s >= _LEAST_RUN_S:
+            self.estimator.observe(predicted_s=task.run_s / self.condition.speed, observed_s=run_s)
 
     def blame_for(self, task: Task, max_failures: int) -> None:
         """A task failed here; exclude its variant if it keeps failing.
@@ -190,28 +237,38 @@ class Lane:
         self.available, self.suspected = True, False
         self.condition = Condition()
         self.estimator = SpeedEstimator()
+        self.uplink.forget()
         self.variant = None
         self.resident.clear()
         self.blame.clear()
         self.excluded.clear()
 
     def condition_now(self, now_s: float) -> Condition:
-        """What the planner has to know of it."""
+        """What the planner has to know of it; it adds the latency of the link, which passes while the lane is busy."""
         return Condition(
-            available=self.usable, speed=self.speed, busy_s=self.busy_s(now_s), resident=frozenset(self.resident)
+            available=self.usable,
+            speed=self.speed,
+            busy_s=max(0.0, self.busy_s(now_s) - self.uplink.link.latency_s),
+            resident=frozenset(self.resident),
         )
 
 
 def lanes_of(cluster: Cluster, conditions: Conditions) -> dict[ProcessorId, Lane]:
     """One lane per processor, in the order of the description."""
     item_bytes = {variant.name: variant.input_bytes for variant in cluster.variants}
-    return {
+    uplinks = {node.name: Uplink(node.link) for node in cluster.nodes}
+    neighbours: dict[str, list[Lane]] = {node.name: [] for node in cluster.nodes}
+    lanes = {
         pid: Lane(
             pid=pid,
-            link=cluster.node(pid.node).link,
+            uplink=uplinks[pid.node],
+            neighbours=neighbours[pid.node],
             profiles={profile.variant: profile for profile in processor.profiles},
             item_bytes=item_bytes,
             condition=conditions.get(pid, Condition()),
         )
         for pid, processor in cluster.processors()
     }
+    for pid, lane in lanes.items():
+        neighbours[pid.node].append(lane)
+    return lanes

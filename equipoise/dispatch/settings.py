@@ -16,12 +16,12 @@ class Settings:
     pooled: bool = False
     replan: bool = True
     duplicate_stragglers: bool = True
-    window_tasks: int = 2  # one computes while the next one travels
+    window_tasks: int = 2  # one computes while the next one travels; more where a link's latency outlasts a task
     tasks_per_share: int = 16  # guided self-scheduling: a task is this part of what is left
     min_task_s: float = 0.03  # the cost per task, about 1 ms, disappears in it
     max_task_s: float = 0.5  # bounds what a loss costs and how long feedback takes
     max_task_bytes: int = 8_000_000
-    drift: float = 0.03  # of the seconds left; by how much a finish may move before the rest is planned again
+    drift: float = 0.03  # of the seconds left: a finish that moves by more has the rest planned again
     min_drift_s: float = 0.01
     reserve_s: float = 0.04  # kept back when the rest is planned: answers come in lumps and predictions scatter
     reserve: float = 0.02  # of the deadline; the reserve is never more than this

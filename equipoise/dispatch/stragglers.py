@@ -41,7 +41,7 @@ def find_duplicate(
         items = tuple(item for item in task.items if pool.is_in_flight(item))
         if not items or any(pool.holders(item) > 1 for item in items):
             continue
-        quickest = _quickest(idle, task, items, accuracies)
+        quickest = _quickest(idle, task, items, accuracies, now_s)
         if quickest is None:
             continue
         needs_s, duplicate = quickest
@@ -64,15 +64,15 @@ def _turn_s(finish_s: float, lane: Lane, needs_s: float, now_s: float) -> float:
 
 
 def _quickest(
-    idle: Sequence[Lane], task: Task, items: tuple[int, ...], accuracies: Mapping[str, float]
+    idle: Sequence[Lane], task: Task, items: tuple[int, ...], accuracies: Mapping[str, float], now_s: float
 ) -> tuple[float, Duplicate] | None:
     choices = [
-        (lane.duration_s(lane.describe_task(0, variant, items, profile.best_batch, False)), lane, variant)
+        (lane.answer_s(lane.describe_task(variant, items, profile.best_batch, now_s), now_s), lane, variant)
         for lane in idle
         for variant, profile in lane.profiles.items()
         if lane.can_run(variant) and accuracies[variant] >= accuracies[task.variant]
     ]
     if not choices:
         return None
-    needs_s, lane, variant = min(choices, key=lambda choice: choice[0])
-    return needs_s, Duplicate(lane=lane, variant=variant, batch=lane.profiles[variant].best_batch, items=items)
+    answer_s, lane, variant = min(choices, key=lambda choice: choice[0])
+    return answer_s - now_s, Duplicate(lane=lane, variant=variant, batch=lane.profiles[variant].best_batch, items=items)

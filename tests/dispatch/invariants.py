@@ -15,7 +15,8 @@ def check_invariants(dispatcher: Dispatcher) -> None:
     assert in_lanes == set(flight.tasks), "a task is in flight exactly if its lane has it"
     assert not set(flight.tasks) & set(flight.given_up), "a task is waited for or given up, not both"
     for lane in flight.lanes.values():
-        assert len(lane.tasks) <= dispatcher._settings.window_tasks
+        deep = len(lane.tasks) > dispatcher._settings.window_tasks
+        assert not deep or lane.uplink.link.latency_s, "a window is only deeper to hide latency"
         assert lane.available or not lane.tasks, "a lost processor has nothing in flight"
         assert not (lane.suspected and lane.tasks), "a suspected processor has nothing in flight"
         assert all(quota.items >= 0 for quota in lane.quotas)

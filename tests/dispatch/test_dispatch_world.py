@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import random
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from world import ACCURACIES, World, cluster_of, pid, request_of
 
-from equipoise.core.cluster import Link
-from equipoise.core.request import Prefer, WhenLate
+from equipoise.core.cluster import Cluster, Link
+from equipoise.core.plan import Conditions, Plan
+from equipoise.core.request import Prefer, Request, WhenLate
 from equipoise.dispatch.commands import Outcome, SendTask
 from equipoise.dispatch.settings import Settings
+from equipoise.planning.planner import plan as make_plan
 
 BOARDS = cluster_of(a=0.002, b=0.004, c=0.008)
 RATES = {"a": 4.0, "b": 2.0, "c": 1.0}  # relative
@@ -86,6 +89,77 @@ def test_a_hundred_thousand_items_cost_a_few_thousand_events():
 
     assert world.events < 5000
     assert len(world.dispatcher._flight.given_up) == 0
+
+
+# --- links are slow --------------------------------------------------------------------------------------------------
+
+
+def behind(link: Link) -> Cluster:
+    """Three boards, one of them with a second processor, behind such links; an item is 1000 bytes."""
+    cluster = with_inputs(cluster_of(batch=1, a=0.004, b=0.006, c=0.008, link=link))
+    second = msgspec.structs.replace(cluster.nodes[1].processors[0], name="gpu")
+    first, *others = cluster.nodes
+    shared = msgspec.structs.replace(first, processors=(*first.processors, second))
+    return msgspec.structs.replace(cluster, nodes=(shared, *others))
+
+
+def with_inputs(cluster: Cluster) -> Cluster:
+    variants = tuple(msgspec.structs.replace(variant, input_bytes=1000) for variant in cluster.variants)
+    return msgspec.structs.replace(cluster, variants=variants)
+
+
+SLOW_LINKS = [
+    Link(latency_s=0.05),
+    Link(bandwidth_bytes_per_s=60_000),
+    Link(bandwidth_bytes_per_s=20_000),
+    Link(latency_s=0.05, bandwidth_bytes_per_s=20_000),
+]
+
+
+@pytest.mark.parametrize("link", SLOW_LINKS)
+def test_waiting_for_a_slow_link_is_part_of_the_plan_and_costs_neither_accuracy_nor_time(link: Link):
+    world = World(behind(link), request_of(600, deadline_s=60.0, prefer=Prefer.ACCURACY))
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+    assert world.accuracy == pytest.approx(world.plans[0].accuracy)
+    assert world.now_s <= 1.03 * world.plans[0].latency_s
+
+
+@pytest.mark.parametrize("link", SLOW_LINKS)
+def test_waiting_for_a_link_is_no_reason_to_plan_anew(link: Link):
+    world = World(behind(link), request_of(600, deadline_s=60.0, prefer=Prefer.ACCURACY))
+
+    world.run()
+
+    assert world.dispatcher.progress(world.now_s).replanned <= 5
+
+
+def test_a_plan_that_is_worse_than_going_on_is_not_followed(monkeypatch: pytest.MonkeyPatch):
+    request = request_of(1000, deadline_s=60.0, prefer=Prefer.ACCURACY)
+    hasty = request_of(1000, deadline_s=60.0, prefer=Prefer.LATENCY).requirement
+    world = World(BOARDS, request)
+    world.slow_down("a", 0.5, 0.9)
+
+    def in_a_hurry(rest: Request, cluster: Cluster, conditions: Conditions, strategy: str) -> Plan:
+        asked = rest if rest.items == request.items else msgspec.structs.replace(rest, requirement=hasty)
+        return msgspec.structs.replace(make_plan(asked, cluster, conditions, strategy), prefer=Prefer.ACCURACY)
+
+    monkeypatch.setattr("world.plan_request", in_a_hurry)
+
+    world.run()
+
+    assert len(world.plans) > 1
+    assert world.accuracy == pytest.approx(world.plans[0].accuracy)
+
+
+def test_waiting_for_a_link_is_not_taken_for_a_slow_processor():
+    world = World(behind(Link(bandwidth_bytes_per_s=20_000)), request_of(300))
+
+    world.run()
+
+    speeds = [processor.speed for processor in world.dispatcher.progress(world.now_s).processors]
+    assert speeds == pytest.approx([1.0] * 4)
 
 
 # --- boards slow down ------------------------------------------------------------------------------------------------
@@ -335,6 +409,7 @@ FAULTS = st.lists(
     items=st.integers(1, 100),
     late=st.sampled_from(WhenLate),
     pooled=st.booleans(),
+    link=st.sampled_from([Link(latency_s=0.01), Link(latency_s=0.1, bandwidth_bytes_per_s=20_000)]),
     plan_delays=st.sampled_from([[0.0], [0.2, 0.0], [0.05, 1.5, math.inf, 0.0]]),
 )
 def test_whatever_happens_every_item_has_one_answer_or_is_reported(  # noqa: PLR0917
@@ -343,12 +418,13 @@ def test_whatever_happens_every_item_has_one_answer_or_is_reported(  # noqa: PLR
     items: int,
     late: WhenLate,
     pooled: bool,
+    link: Link,
     plan_delays: list[float],
 ):
     chance = random.Random(seed)
     world = with_noise(
         World(
-            cluster_of(a=0.01, b=0.02, c=0.04, link=Link(latency_s=0.01)),
+            with_inputs(cluster_of(a=0.01, b=0.02, c=0.04, link=link)),
             request_of(items, deadline_s=2.0, when_late=late),
             settings=Settings(pooled=pooled),
             seed=seed,

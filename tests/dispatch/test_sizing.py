@@ -41,6 +41,11 @@ def test_tasks_are_smaller_where_several_processors_draw_on_a_share():
     assert task_items(1600, 1, 0.001, SETTINGS, sharers=2) == 50
 
 
+def test_a_task_is_no_larger_than_what_arrives_before_the_processor_is_idle_unless_it_is_too_short():
+    assert task_items(1600, 1, 0.001, SETTINGS, timely_items=50) == 50
+    assert task_items(1600, 1, 0.001, SETTINGS, timely_items=5) == 30
+
+
 def test_a_remnant_too_short_for_a_task_of_its_own_joins_the_last_one():
     assert sizes_of(35, batch=1, item_s=0.001) == [35]
 

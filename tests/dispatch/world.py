@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -121,6 +121,7 @@ class World:
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self._wake = 0
+        self._link_free_s: defaultdict[str, float] = defaultdict(float)
 
     def at(self, at_s: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._heap, (at_s, next(self._numbers), action))
@@ -218,8 +219,14 @@ class World:
         self.sent[task.task] = task
         board = self.boards[task.pid]
         life = board.life
-        latency_s = self.cluster.node(task.pid.node).link.latency_s
-        self.at(self.now_s + latency_s, lambda: self._arrive(board, task, life))
+        self.at(self._arrives_s(task), lambda: self._arrive(board, task, life))
+
+    def _arrives_s(self, task: SendTask) -> float:
+        """Inputs for the processors of a node follow each other on its link; latency delays without occupying."""
+        link = self.cluster.node(task.pid.node).link
+        needs_s = len(task.items) * self.cluster.variant(task.variant).input_bytes / link.bandwidth_bytes_per_s
+        self._link_free_s[task.pid.node] = max(self._link_free_s[task.pid.node], self.now_s) + needs_s
+        return self._link_free_s[task.pid.node] + link.latency_s
 
     def _arrive(self, board: Board, task: SendTask, life: int) -> None:
         if board.alive and board.life == life:
