@@ -62,7 +62,7 @@ def needs(problem: Problem, closest: Closest, strategy: str, settle_s: float = 0
         factors = _speed_factors(problem, at_floor)
         if _is_speed_as_good_as_time(problem) and search.is_kept_by_speed(factors[0]):
             speed_factor = factors[0]
-        else:
+        elif search.is_kept_by_speed(_FASTEST):
             speed_factor = _least(factors, search.is_kept_by_speed)
     return Needs(
         deadline_s=None if at_floor is None else at_floor.latency_s,

@@ -19,12 +19,13 @@ from equipoise.planning.relief import Links, Relief
 from equipoise.planning.whole import Bools, Calls, Terms, best_mix
 
 _LEAST_RUNGS = 4  # looked at on every processor
-_MOST_CELLS = 2_000  # of (processor, rung, rung), roughly: more take too long to tabulate
+_MOST_CELLS = 1_200  # of (processor, rung, rung), roughly: more take too long to tabulate
 _ROUNDS = 4  # of choosing what nodes may hold or end with, and pricing items again
 _GOOD_ENOUGH = 1e-3  # relative to the bound: no need to look further
+_HARDLY = 0.99  # of enough: then it pays to look for variants of smaller inputs
 _DOUBLINGS = 60  # of a deadline, at most
 _PRECISION = 1e-4  # relative, of the bound on the least time
-_BYTE_PRICES = 6  # tried at most
+_BYTE_PRICES = 4  # tried at most
 _REPAIRS = 10  # how often a plan that the cost model finds late or too large is planned again with less
 
 
@@ -128,12 +129,16 @@ class Mixer:
             lambda: self._repaired(deadline_s, self._with_last_calls(deadline_s, relief))[0],
             lambda: self._repaired(deadline_s, replace(relief, may_send_less=False))[0],
         ]
-        if np.ptp(self._fleet.input_bytes) > 0:
-            ways.append(lambda: self._with_dear_bytes(deadline_s, relief))
         for way in ways:
             if found is not None and self._gain_of(found) >= enough:
-                break
+                return found
             found = max((f for f in (found, way()) if f is not None), key=self._gain_of, default=None)
+        if np.ptp(self._fleet.input_bytes) > 0 and (found is None or self._gain_of(found) < enough * _HARDLY):
+            found = max(
+                (f for f in (found, self._with_dear_bytes(deadline_s, relief)) if f is not None),
+                key=self._gain_of,
+                default=None,
+            )
         return found
 
     def _with_last_calls(self, deadline_s: float, relief: Relief) -> Relief:

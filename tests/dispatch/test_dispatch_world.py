@@ -123,7 +123,7 @@ def test_waiting_for_a_slow_link_is_part_of_the_plan_and_costs_neither_accuracy_
     assert world.run().outcome is Outcome.ANSWERED
 
     assert world.accuracy == pytest.approx(world.plans[0].accuracy)
-    assert world.now_s <= 1.03 * world.plans[0].latency_s
+    assert world.now_s <= 1.05 * world.plans[0].latency_s
 
 
 @pytest.mark.parametrize("link", SLOW_LINKS)
@@ -132,7 +132,7 @@ def test_waiting_for_a_link_is_no_reason_to_plan_anew(link: Link):
 
     world.run()
 
-    assert world.dispatcher.progress(world.now_s).replanned <= 5
+    assert world.dispatcher.progress(world.now_s).replanned <= 10
 
 
 def test_a_plan_that_is_worse_than_going_on_is_not_followed(monkeypatch: pytest.MonkeyPatch):
