@@ -1,0 +1,129 @@
+"""How far plans are from the proven optimum with everything on: batch curves, loads, memory, links, an uplink.
+
+    python benchmarks/bench_optimality.py [--instances 1000] [--limit-s 2]
+
+Every instance is planned by the fast method alone and by the MILP (HiGHS, so many seconds at most), both are checked by
+the independent checker, and the shortfall is measured against the better of the MILP's plan and its proof: where HiGHS
+has not proven its plan optimal, the instance counts as unproven and is left out of the shortfall.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from checker import complaints
+from instances import Instance, random_instance
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from equipoise.core.plan import Plan
+from equipoise.core.request import Prefer
+from equipoise.errors import PlanningError
+from equipoise.planning import exact, joint
+from equipoise.planning.fleet import Fleet
+from equipoise.planning.problem import Problem
+
+PROVEN = 1e-5  # relative gap up to which the MILP's plan counts as proven optimal
+
+
+def main() -> None:
+    """Measure, print a table and write out/bench_optimality.json."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument(
+        "--instances", type=int, default=120, help="random instances (the issue's thousand take an hour)"
+    )
+    options.add_argument("--limit-s", type=float, default=2.0, help="seconds for HiGHS, each")
+    asked = options.parse_args()
+    rows = [measure(random_instance(seed), seed, asked.limit_s) for seed in track(range(asked.instances))]
+    report(Console(width=120), rows)
+    out = Path("out") / "bench_optimality.json"
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps(rows, indent=2))
+    print(f"figures in {out}")
+
+
+def measure(instance: Instance, seed: int, limit_s: float) -> dict[str, Any]:
+    """Both plans of one instance."""
+    fleet = Fleet.of(instance.cluster)
+    problem = Problem(request=instance.request, fleet=fleet, conditions={})
+    ours, ours_s = timed(lambda: joint.solve(problem))
+    try:
+        best, best_s = timed(lambda: exact.solve(problem, time_limit_s=limit_s))
+    except PlanningError:
+        best, best_s = None, limit_s
+    best = best if best is not None and best.feasible else None
+    wrong = [
+        c for plan in (ours, best) if plan is not None for c in complaints(instance.request, instance.cluster, plan)
+    ]
+    return {
+        "seed": seed,
+        "prefer": instance.request.requirement.prefer.value,
+        "processors": len(fleet.pids),
+        "variants": len(fleet.names),
+        "items": instance.request.items,
+        "ours_feasible": ours is not None,
+        "milp_feasible": best is not None,
+        "proven": best is not None and best.gap is not None and best.gap <= PROVEN,
+        "shortfall": None if ours is None or best is None else shortfall(ours, best),
+        "own_gap": None if ours is None else ours.gap,
+        "ours_ms": 1e3 * ours_s,
+        "milp_ms": 1e3 * best_s,
+        "complaints": wrong,
+    }
+
+
+def shortfall(ours: Plan, best: Plan) -> float:
+    """Relative to the better plan; negative where ours is better."""
+    if ours.prefer is Prefer.ACCURACY:
+        return (best.accuracy - ours.accuracy) / best.accuracy
+    return (ours.latency_s - best.latency_s) / ours.latency_s
+
+
+def timed(call: Any) -> tuple[Plan | None, float]:
+    """What it returns, and the seconds it took."""
+    began_s = time.perf_counter()
+    found = call()
+    return found, time.perf_counter() - began_s
+
+
+def report(console: Console, rows: list[dict[str, Any]]) -> None:
+    """A line per preference."""
+    table = Table(title=f"{len(rows)} instances with everything on, fast method against the MILP", title_justify="left")
+    for heading in (
+        "prefer",
+        "both plan, proven",
+        "mean shortfall",
+        "median",
+        "worst",
+        "missed",
+        "ms",
+        "MILP ms",
+        "wrong",
+    ):
+        table.add_column(heading, justify="right")
+    for prefer in ("accuracy", "latency"):
+        mine = [row for row in rows if row["prefer"] == prefer]
+        gaps = [row["shortfall"] for row in mine if row["proven"] and row["shortfall"] is not None]
+        missed = sum(row["milp_feasible"] and not row["ours_feasible"] for row in mine)
+        figures = (statistics.fmean(gaps), statistics.median(gaps), max(gaps)) if gaps else (0.0, 0.0, 0.0)
+        times = (statistics.median(row[key] for row in mine) for key in ("ours_ms", "milp_ms"))
+        wrong = sum(bool(row["complaints"]) for row in mine)
+        table.add_row(
+            prefer,
+            str(len(gaps)),
+            *(f"{100 * figure:.3f} %" for figure in figures),
+            str(missed),
+            *(f"{ms:.1f}" for ms in times),
+            str(wrong),
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
