@@ -12,7 +12,7 @@ import msgspec
 
 from equipoise.core.cluster import Cluster
 from equipoise.core.plan import Closest, Conditions, Needs, Plan
-from equipoise.core.request import Request
+from equipoise.core.request import Prefer, Request
 from equipoise.errors import PlanningError
 from equipoise.planning.fleet import Fleet
 from equipoise.planning.infeasible import closest_plans, needs
@@ -21,6 +21,8 @@ from equipoise.planning.problem import Problem
 from equipoise.planning.strategies import Strategy, strategy_named
 
 _NOTHING_CHANGED: Conditions = {}
+_LOOSE = 0.01  # relative: a gap that is worth asking the exact solver
+_PART = 0.25  # of its time, for that
 
 
 def plan(
@@ -35,7 +37,8 @@ def plan(
     """Who runs how many items with which variant, and whether that keeps both promises.
 
     settle_s   seconds that the exact solver may take where the fluid bound admits the request and the fast method
-               finds no plan, which happens when whole items decide; 0 to take the fast method's word
+               finds no plan, which happens when whole items decide; a quarter of them where the fast method cannot
+               show that its plan is within a hundredth of the optimum; 0 to take the fast method's word
     clock      stamps the plan with the seconds that planning took
 
     Pass a Fleet rather than a Cluster to plan with the same cluster again and again.
@@ -48,10 +51,24 @@ def plan(
     problem = Problem(request=request, fleet=fleet, conditions=conditions)
     if not problem.usable.any():
         raise PlanningError("no processor is available that has a profile of any variant and the memory for it")
-    found = chosen.solve(problem) or chosen.settle(problem, settle_s)
+    found = chosen.solve(problem)
+    if found is None:
+        found = chosen.settle(problem, settle_s)
+    elif found.gap is not None and found.gap > _LOOSE:
+        found = _better(problem, found, chosen.settle(problem, _PART * settle_s))
     if found is None or not found.feasible:
         found = _declined(problem, chosen, settle_s)
     return msgspec.structs.replace(found, solve_s=clock() - started_s) if clock else found
+
+
+def _better(problem: Problem, found: Plan, settled: Plan | None) -> Plan:
+    """The better of two plans, with the tighter bound of the two."""
+    if settled is None or settled.bound is None or found.bound is None:
+        return found
+    tighter = min if problem.prefer is Prefer.ACCURACY else max
+    bound = tighter(found.bound, settled.bound)
+    one, other = problem.predict(found.shares), problem.predict(settled.shares)
+    return problem.plan(found.strategy, other if problem.better(other, one) else one, bound=bound)
 
 
 def _declined(problem: Problem, strategy: Strategy, settle_s: float) -> Plan:
