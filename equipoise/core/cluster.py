@@ -127,6 +127,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def run_s(self, items: int, batch: int) -> float:
         """Seconds to infer `items` in calls of `batch`, the last one with what remains."""
+        if batch == 1:
+            return items * self.call_s(1)
         calls, remainder = divmod(items, batch)
         whole_s = calls * self.call_s(batch) if calls else 0.0
         return whole_s + (self.call_s(remainder) if remainder else 0.0)

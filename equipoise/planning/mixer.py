@@ -109,12 +109,12 @@ class Mixer:
             prediction = self._mix_in(time_s, self._links.inlet(deadline_s, relief), relief)
             if prediction is None:
                 return None, attempt > 0
+            if not prediction.overfull and prediction.latency_s <= deadline_s * (1 + TOLERANCE):
+                return prediction, attempt > 0
             late_s = self._late_s(prediction, deadline_s)
             if prediction.overfull:
                 full = np.array([node.name in prediction.overfull for node in self._fleet.cluster.nodes])
                 relief = relief.squeezed(full)
-            elif prediction.latency_s <= deadline_s * (1 + TOLERANCE):
-                return prediction, attempt > 0
             elif self._fleet.has_links:
                 relief = self._links.relieved(relief, self._counts_of(prediction), late_s > 0, deadline_s)
             if requirement.confidence is not None:

@@ -23,6 +23,7 @@ from equipoise.planning.strategies import Strategy, strategy_named
 _NOTHING_CHANGED: Conditions = {}
 _LOOSE = 0.01  # relative: a gap that is worth asking the exact solver
 _PART = 0.25  # of its time, for that
+_SMALL = 500  # pairs of processor and variant: of more it could not make much in that time
 
 
 def plan(
@@ -54,7 +55,7 @@ def plan(
     found = chosen.solve(problem)
     if found is None:
         found = chosen.settle(problem, settle_s)
-    elif found.gap is not None and found.gap > _LOOSE:
+    elif found.gap is not None and found.gap > _LOOSE and problem.usable.sum() <= _SMALL:
         found = _better(problem, found, chosen.settle(problem, _PART * settle_s))
     if found is None or not found.feasible:
         found = _declined(problem, chosen, settle_s)

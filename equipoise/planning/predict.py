@@ -66,6 +66,7 @@ class _Load:
     """What one processor is given to do."""
 
     free_s: float
+    late_s: float = 0.0  # by how much more than its calls alone
     longest_call_s: float = 0.0
     variance_s2: float = 0.0
     resident: set[str] = field(default_factory=set)
@@ -92,7 +93,7 @@ class CostModel:
         """See the module's head for the formulas."""
         loads: dict[ProcessorId, _Load] = {}
         sent_bytes: dict[str, int] = {}
-        computed_s: list[float] = []
+        computed: list[tuple[Share, _Load, float]] = []
         items, earned = 0, 0.0
         energy_j: float | None = 0.0
         for share in shares:
@@ -108,7 +109,8 @@ class CostModel:
             load.resident.add(share.variant)
             load.used[share.variant] = profile.memory_bytes
             load.free_s += busy_s
-            load.variance_s2 += profile.run_variance_s2(share.items, share.batch) / state.speed**2
+            if profile.latency_stddev_s:
+                load.variance_s2 += profile.run_variance_s2(share.items, share.batch) / state.speed**2
             if variant.input_bytes:
                 sent_bytes[pid.node] = sent_bytes.get(pid.node, 0) + share.items * variant.input_bytes
                 load.longest_call_s = max(load.longest_call_s, profile.call_s(share.batch) / state.speed)
@@ -116,36 +118,32 @@ class CostModel:
             earned += share.items * variant.accuracy
             watts = self._watts[pid]
             energy_j = None if watts is None or energy_j is None else energy_j + watts * busy_s
-            computed_s.append(load.free_s)
-        late_s = self._late_s(loads, sent_bytes, confidence)
-        finish_s = {pid: load.free_s + late_s[pid] for pid, load in loads.items()}
+            computed.append((share, load, load.free_s))
+        self._delay(loads, sent_bytes, confidence)
         return Prediction(
             shares=tuple(
-                msgspec.structs.replace(share, finish_s=end_s + late_s[share.pid])
-                for share, end_s in zip(shares, computed_s, strict=True)
+                msgspec.structs.replace(share, finish_s=end_s + load.late_s) for share, load, end_s in computed
             ),
             items=items,
-            latency_s=max(finish_s.values(), default=0.0),
+            latency_s=max((load.free_s + load.late_s for load in loads.values()), default=0.0),
             accuracy=earned / items if items else 0.0,
             energy_j=energy_j,
             power_w=self._power_w(loads),
             overfull=self._overfull(loads),
         )
 
-    def _late_s(
-        self, loads: dict[ProcessorId, _Load], sent_bytes: dict[str, int], confidence: float | None
-    ) -> dict[ProcessorId, float]:
-        """How much later than its calls alone would each processor finishes: for its inputs, and to be confident."""
-        uplink_s = sum(sent_bytes.values()) / self._uplink_bytes_per_s
+    def _delay(self, loads: dict[ProcessorId, _Load], sent_bytes: dict[str, int], confidence: float | None) -> None:
+        """Note how much later than by its calls alone each processor finishes: for its inputs, and to be confident."""
         z = _z(confidence, sum(load.variance_s2 > 0 for load in loads.values()))
-        late_s = {}
+        if not (sent_bytes or z):
+            return
+        uplink_s = sum(sent_bytes.values()) / self._uplink_bytes_per_s
         for pid, load in loads.items():
-            late_s[pid] = z * math.sqrt(load.variance_s2) if z else 0.0
+            load.late_s = z * math.sqrt(load.variance_s2)
             if pid.node in sent_bytes:
                 link = self._nodes[pid.node].link
                 transfer_s = max(uplink_s, sent_bytes[pid.node] / link.bandwidth_bytes_per_s)
-                late_s[pid] += max(0.0, link.latency_s + transfer_s + load.longest_call_s - load.free_s)
-        return late_s
+                load.late_s += max(0.0, link.latency_s + transfer_s + load.longest_call_s - load.free_s)
 
     def _power_w(self, loads: dict[ProcessorId, _Load]) -> float | None:
         watts = [self._watts[pid] for pid in loads]

@@ -25,6 +25,7 @@ Bools = npt.NDArray[np.bool_]
 _LEAST_WINDOW, _MOST_WINDOW = 3, 16  # items more or fewer than the fluid optimum that are looked at on a processor
 _LARGEST_TABLE = 200_000  # cells; the window is as wide as this allows
 _REACH = 24  # items that groups of processors may exchange with one another
+_MANY, _NEAR = 64, 4  # of more groups than this, only so many: what is left over finds a place nearby
 _FIT = 1e-9  # relative: how much a sum of latencies may exceed the time by floating-point error alone
 
 
@@ -258,7 +259,8 @@ def _merge(gain: Floats, rooms: _Rooms | None = None) -> tuple[Ints, float]:
         if len(level) <= 2:
             break
         paired, reach = len(level) // 2 * 2, level.shape[1] // 2
-        merged, left = _convolve(level[0:paired:2], level[1:paired:2])
+        furthest = _REACH if len(level) <= _MANY else _NEAR
+        merged, left = _convolve(level[0:paired:2], level[1:paired:2], furthest)
         merges.append((left, reach, len(level) - paired))
         if len(level) > paired:
             merged = np.concatenate([merged, _widened(level[paired:], merged.shape[1])])
@@ -293,9 +295,9 @@ def _widened(rows: Floats, width: int) -> Floats:
     return wide
 
 
-def _convolve(a: Floats, b: Floats) -> tuple[Floats, Ints]:
+def _convolve(a: Floats, b: Floats, furthest: int) -> tuple[Floats, Ints]:
     """Max-plus convolution of rows, and for each sum the column of `a` that reaches it."""
-    columns = _columns(a.shape[1] // 2)
+    columns = _columns(a.shape[1] // 2, furthest)
     padded = np.full((len(b), b.shape[1] + 1), -np.inf)
     padded[:, :-1] = b
     sums = a[:, None, :] + padded.take(columns, axis=1)
@@ -303,9 +305,9 @@ def _convolve(a: Floats, b: Floats) -> tuple[Floats, Ints]:
 
 
 @lru_cache(maxsize=64)
-def _columns(reach: int) -> Ints:
+def _columns(reach: int, furthest: int) -> Ints:
     """(sums, columns of a) the column of `b` that completes each sum; one past its end where there is none."""
-    furthest = min(2 * reach, max(_REACH, reach))
+    furthest = min(2 * reach, max(furthest, reach))
     shift = np.arange(-furthest, furthest + 1)[:, None] - np.arange(-reach, reach + 1)
     return np.where(abs(shift) <= reach, shift + reach, 2 * reach + 1)
 
