@@ -37,9 +37,7 @@ PROVEN = 1e-5  # relative gap up to which the MILP's plan counts as proven optim
 def main() -> None:
     """Measure, print a table and write out/bench_optimality.json."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument(
-        "--instances", type=int, default=120, help="random instances (the issue's thousand take an hour)"
-    )
+    options.add_argument("--instances", type=int, default=120, help="random instances (1000 take an hour)")
     options.add_argument("--limit-s", type=float, default=2.0, help="seconds for HiGHS, each")
     asked = options.parse_args()
     rows = [measure(random_instance(seed), seed, asked.limit_s) for seed in track(range(asked.instances))]

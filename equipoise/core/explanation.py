@@ -89,11 +89,6 @@ class UnusedVariant(msgspec.Struct, frozen=True, kw_only=True):
     why: WhyUnused
     instead: tuple[str, ...] = ()
 
-    @property
-    def never_worth_it(self) -> bool:
-        """True if no request on these processors would use it, whole items and loads aside."""
-        return self.why in {WhyUnused.NOWHERE, WhyUnused.DOMINATED, WhyUnused.OFF_HULL}
-
 
 class WhyIdle(str, Enum):
     """Why a processor has no items."""

@@ -178,12 +178,6 @@ class Fleet:
         return seconds
 
     @cached_property
-    def item_j(self) -> Floats:
-        """(P, V) joules beyond idling; nan where the watts are not described."""
-        joules: Floats = np.where(np.isfinite(self.item_s), self.item_s, np.nan) * self.watts[:, None]
-        return joules
-
-    @cached_property
     def index(self) -> dict[ProcessorId, int]:
         """Row of each processor."""
         return {pid: p for p, pid in enumerate(self.pids)}

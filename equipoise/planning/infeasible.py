@@ -3,8 +3,7 @@
 Every figure of `needs` has been put to the same strategy and the same exact solver that declined the request: with it
 there is a plan, and with a hair less (a thousandth) there is none. The second half costs a proof each, so the solver
 has only a part of its time for it. Where it runs out of that, or is not asked (`settle_s` 0), it is the fast method's
-word: there may be a plan with less that it does not find, by as much as it falls short of the optimum. So it is with
-fixed costs (loads, incomplete batches), which both take at their worst.
+word: there may be a plan with less that it does not find, by as much as it falls short of the optimum.
 """
 
 from __future__ import annotations

@@ -162,7 +162,6 @@ def test_a_variant_that_another_one_beats_everywhere_is_never_worth_using():
 
     assert bad.why is WhyUnused.DOMINATED
     assert bad.instead == ("good",)
-    assert bad.never_worth_it
 
 
 def test_a_variant_off_every_hull_names_the_mix_that_beats_it():
@@ -172,7 +171,6 @@ def test_a_variant_off_every_hull_names_the_mix_that_beats_it():
 
     assert meh.why is WhyUnused.OFF_HULL
     assert set(meh.instead) == {"good", "quick"}
-    assert meh.never_worth_it
 
 
 def test_a_variant_that_is_beaten_once_its_rival_is_loaded_is_not_called_dominated():
