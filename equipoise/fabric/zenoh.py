@@ -10,12 +10,10 @@ callbacks only hand over to the event loop, and everything that sends runs on th
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -24,43 +22,11 @@ from zenoh.handlers import Callback
 
 from equipoise.errors import EquipoiseError, NodeError, NodeUnreachableError
 from equipoise.fabric.base import Handler, OnChange, StopWatching, Verb
+from equipoise.fabric.config import ZenohSettings
 from equipoise.fabric.presence import Presence, await_reply, fail, fulfil
 
 _SENDERS = 64  # threads that may wait for slow links at the same time; each is started when first needed
 _PORT_TRIES = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ZenohSettings:
-    """How to open a session: which cluster, whom to dial, where to listen.
-
-    Endpoints are Zenoh's, such as "tcp/192.168.1.4:7447". Let only one side of a connection dial: with both,
-    a short cut can end in a view that is split for good. A peer that is silent for `lease_s` counts as gone.
-    """
-
-    cluster: str
-    listen: tuple[str, ...] = ()
-    connect: tuple[str, ...] = ()
-    scouting: bool = False
-    lease_s: float = 2.0
-
-    def config(self) -> Any:
-        """The zenoh.Config that says so."""
-        config = zenoh.Config()
-        for key, value in (
-            ("mode", "peer"),
-            ("listen/endpoints", self.listen),
-            ("listen/exit_on_failure", True),
-            ("connect/endpoints", self.connect),
-            ("connect/exit_on_failure", False),
-            ("scouting/multicast/enabled", self.scouting),
-            ("scouting/gossip/enabled", self.scouting),
-            ("transport/link/tx/lease", round(self.lease_s * 1000)),
-            # A container's /dev/shm is often too small for it, and it doubles the resident memory.
-            ("transport/shared_memory/enabled", False),
-        ):
-            config.insert_json5(key, json.dumps(value))
-        return config
 
 
 class ZenohFabric:

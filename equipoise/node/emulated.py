@@ -22,6 +22,7 @@ import msgspec
 from equipoise.core.cluster import Node, Processor
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor
+from equipoise.fabric.config import ZenohSettings
 from equipoise.families.manifest import load_family
 from equipoise.node.agent import NodeAgent
 from equipoise.node.pacing import AsDescribed
@@ -53,7 +54,7 @@ def as_line(message: Part | SpeedChange) -> bytes:
 
 async def play(part: Part, changes: BinaryIO) -> None:
     """Serve until `changes` ends, which ends the process."""
-    from equipoise.fabric.zenoh import ZenohHost, ZenohSettings  # noqa: PLC0415 - takes a while to import
+    from equipoise.fabric.zenoh import ZenohHost  # noqa: PLC0415 - takes a while to import
 
     family = load_family(Path(part.family_folder))
     paces = {

@@ -10,8 +10,9 @@ import pytest
 
 from equipoise.errors import ModelError, NodeError, NodeTimeoutError, NodeUnreachableError
 from equipoise.fabric.base import Fabric, Handler, Host, Verb
+from equipoise.fabric.config import ZenohSettings
 from equipoise.fabric.inprocess import InProcessFabric
-from equipoise.fabric.zenoh import ZenohFabric, ZenohHost, ZenohSettings
+from equipoise.fabric.zenoh import ZenohFabric, ZenohHost
 
 Join = Callable[[], Awaitable[Host]]
 

@@ -1,0 +1,144 @@
+"""How a session of the network is opened: the one place where Zenoh's configuration is made.
+
+A network is open (plain TCP, for loopback and for those who insist) or secured by certificates (mutual TLS).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equipoise.errors import UsageError
+
+if TYPE_CHECKING:
+    import zenoh
+
+DEFAULT_CLUSTER = "default"
+LOOPBACK_INTERFACE = "lo"
+ANY_INTERFACE = "auto"
+_LOOPBACK_HOSTS = ("127.", "localhost", "[::1]")
+
+# Of two peers that discover each other one dials. If both did, a short cut could end in a view that is split for good.
+_ONE_DIALS = {
+    "router": {"to_router": "always", "to_peer": "always"},
+    "peer": {"to_router": "always", "to_peer": "greater-zid"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What this machine shows to the others of its cluster: files in PEM."""
+
+    authority: Path
+    certificate: Path
+    private_key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZenohSettings:
+    """How to open a session: which cluster, whom to dial, where to listen.
+
+    Endpoints are Zenoh's, such as "tcp/192.168.1.4:7447" or, with `credentials`, "tls/192.168.1.4:7447". Peers are
+    looked for by multicast on the interface `scouting`, None for not at all; let only one side of a connection dial
+    the other by address. With `gossip`, peers tell each other of peers. A peer that is silent for `lease_s` is gone.
+    """
+
+    cluster: str
+    listen: tuple[str, ...] = ()
+    connect: tuple[str, ...] = ()
+    scouting: str | None = None
+    gossip: bool = False
+    lease_s: float = 2.0
+    credentials: Credentials | None = None
+
+    @property
+    def open_to_anybody(self) -> bool:
+        """True if whoever reaches this machine over a network may take part."""
+        return self.credentials is None and not self._stays_on_loopback
+
+    @property
+    def _stays_on_loopback(self) -> bool:
+        return self.scouting in (None, LOOPBACK_INTERFACE) and all_on_loopback((*self.listen, *self.connect))
+
+    def config(self) -> zenoh.Config:
+        """The zenoh.Config that says so."""
+        import zenoh  # noqa: PLC0415 - settings are made where nothing may be opened
+
+        config: zenoh.Config = zenoh.Config()
+        for key, value in (*self._network(), *self._encryption()):
+            config.insert_json5(key, json.dumps(value))
+        return config
+
+    def _network(self) -> Iterable[tuple[str, Any]]:
+        yield "mode", "peer"
+        yield "listen/endpoints", self.listen
+        yield "listen/exit_on_failure", True
+        yield "connect/endpoints", self.connect
+        yield "connect/exit_on_failure", False
+        yield "scouting/multicast/enabled", self.scouting is not None
+        yield "scouting/multicast/interface", self.scouting or ANY_INTERFACE
+        yield "scouting/multicast/autoconnect_strategy", _ONE_DIALS
+        yield "scouting/gossip/enabled", self.gossip
+        yield "scouting/gossip/autoconnect_strategy", _ONE_DIALS
+        yield "transport/link/tx/lease", round(self.lease_s * 1000)
+        # A container's /dev/shm is often too small for it, and it doubles the resident memory.
+        yield "transport/shared_memory/enabled", False
+
+    def _encryption(self) -> Iterable[tuple[str, Any]]:
+        if self.credentials is None:
+            return
+        certificate, private_key = str(self.credentials.certificate), str(self.credentials.private_key)
+        yield (
+            "transport/link/tls",
+            {
+                "enable_mtls": True,
+                "verify_name_on_connect": False,  # boards change their addresses; the authority vouches for them
+                "root_ca_certificate": str(self.credentials.authority),
+                "listen_certificate": certificate,
+                "listen_private_key": private_key,
+                "connect_certificate": certificate,
+                "connect_private_key": private_key,
+            },
+        )
+        yield "transport/link/protocols", ["tls"]
+
+
+def all_on_loopback(endpoints: Iterable[str]) -> bool:
+    """True if none of these endpoints can be reached from, or reaches, another machine."""
+    return all(endpoint.partition("/")[2].startswith(_LOOPBACK_HOSTS) for endpoint in endpoints)
+
+
+def settings_of(
+    *,
+    cluster: str = DEFAULT_CLUSTER,
+    listen: Sequence[str] = (),
+    connect: Sequence[str] = (),
+    insecure: bool = False,
+    credentials: Credentials | None = None,
+) -> ZenohSettings:
+    """Settings for taking part in a cluster, as its nodes and the clients that only coordinate do.
+
+    Without addresses the others are found by multicast: on the local network if `credentials` or `insecure` allow
+    that, otherwise among the processes of this machine. With addresses to dial, multicast is left alone.
+
+    Raises UsageError if an open cluster would be reached from other machines and nobody said `insecure`.
+    """
+    beyond = [endpoint for endpoint in (*listen, *connect) if not all_on_loopback([endpoint])]
+    trusted = insecure or credentials is not None
+    if beyond and not trusted:
+        raise UsageError(
+            f"{beyond[0]} reaches beyond this machine and the cluster is open: whoever is on that network could take "
+            "part; say --insecure if that is what you want"
+        )
+    protocol, host = "tls" if credentials else "tcp", "0.0.0.0" if trusted else "127.0.0.1"
+    return ZenohSettings(
+        cluster=cluster,
+        listen=tuple(listen) or (f"{protocol}/{host}:0",),
+        connect=tuple(connect),
+        scouting=None if connect else ANY_INTERFACE if trusted else LOOPBACK_INTERFACE,
+        gossip=True,
+        credentials=credentials,
+    )
