@@ -9,6 +9,7 @@
     ├── InputError              an item cannot be read or decoded       .source
     ├── EmulationError          this machine cannot play the described board
     ├── OutputError             results cannot be written               .path
+    ├── TrustError              a certificate, an invitation or a signature is not good
     └── NodeError                                                       .node
         ├── NodeUnreachableError
         └── NodeTimeoutError
@@ -87,6 +88,10 @@ class OutputError(EquipoiseError):
     def __init__(self, message: str, *, path: Path) -> None:
         super().__init__(f"{path}: {message}")
         self.path = path
+
+
+class TrustError(EquipoiseError):
+    """A certificate, an invitation or a signature is not good, or this machine is not in the cluster."""
 
 
 class NodeError(EquipoiseError):

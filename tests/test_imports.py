@@ -15,7 +15,7 @@ LAYERS = (
     ("equipoise.errors",),
     ("equipoise.core",),
     ("equipoise.planning", "equipoise.dispatch", "equipoise.profiling.feedback"),
-    ("equipoise.families", "equipoise.engines", "equipoise.profiling"),
+    ("equipoise.families", "equipoise.engines", "equipoise.profiling", "equipoise.trust"),
     ("equipoise.fabric", "equipoise.node", "equipoise.runtime"),
     ("equipoise.cli", "equipoise.__main__"),
 )
