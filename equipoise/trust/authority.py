@@ -111,9 +111,7 @@ class Authority:
     def join(self, secret: bytes, request_pem: bytes, now: dt.datetime) -> Issued:
         """A certificate for an invited node. Raises TrustError, saying why not; then the invitation stays good."""
         name, public_key = requested(request_pem)
-        return self._issue(
-            name, public_key, now, lambda ledger: ledgers.accept_invitation(ledger, secret, name, now)
-        )
+        return self._issue(name, public_key, now, lambda ledger: ledgers.accept_invitation(ledger, secret, name, now))
 
     def renew(self, asker: Renewal, request_pem: bytes, now: dt.datetime) -> Issued:
         """A new certificate for a member that has shown a valid one. Raises TrustError if that one is revoked."""
