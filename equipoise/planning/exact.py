@@ -68,7 +68,7 @@ def _solve_once(problem: Problem, reserve_s: float, time_limit_s: float) -> Plan
     elif problem.prefer is Prefer.LATENCY:
         bound *= model.unit_s
     counts = model.counts(np.array(solved.getSolution().col_value))
-    return problem.plan("milp", problem.predict(problem.shares(counts)), bound=bound)
+    return problem.plan("milp", problem.predict_counts(counts), bound=bound)
 
 
 def settle(problem: Problem, time_limit_s: float) -> Plan | None:

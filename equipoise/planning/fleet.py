@@ -188,6 +188,11 @@ class Fleet:
         return {name: v for v, name in enumerate(self.names)}
 
     @cached_property
+    def by_accuracy(self) -> Ints:
+        """(V,) columns, most accurate first."""
+        return np.argsort(-self.accuracy, kind="stable")
+
+    @cached_property
     def costs(self) -> CostModel:
         """The cost model of the cluster."""
         return CostModel(self.cluster)
@@ -222,7 +227,7 @@ class Fleet:
 
         Where nothing has a fixed cost, a variant that another one beats in both speed and accuracy is left out.
         """
-        order = np.argsort(-self.accuracy, kind="stable")
+        order = self.by_accuracy
         item_s = np.where(self.runnable, self.item_s, np.inf)[:, order]
         useful = np.isfinite(item_s)
         if not (self.has_loads or self.has_batches or self.is_memory_bound or self.has_links):

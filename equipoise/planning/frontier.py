@@ -39,7 +39,7 @@ def frontier(
     if not problem.usable.any():
         raise PlanningError("no processor is available that has a profile of any variant and the memory for it")
     if chosen.candidates is not None:
-        predictions = (problem.predict(problem.shares(counts)) for counts in chosen.candidates(problem))
+        predictions = (problem.predict_counts(counts) for counts in chosen.candidates(problem))
         return undominated(problem.plan(strategy, prediction) for prediction in predictions)
     plans = [chosen.solve(_at_floor(problem, floor)) for floor in _floors(problem, points)]
     return undominated(plan for plan in plans if plan is not None)

@@ -41,7 +41,7 @@ def closest_plans(problem: Problem, strategy: str, settle_s: float = 0.0) -> Clo
     search = _Search(problem=problem, strategy=chosen, settle_s=_PART * settle_s)
     predictions: list[Prediction] = []
     if chosen.candidates is not None:
-        predictions = [problem.predict(problem.shares(counts)) for counts in chosen.candidates(problem)]
+        predictions = [problem.predict_counts(counts) for counts in chosen.candidates(problem)]
     most_accurate = _most_accurate_by(problem, chosen)
     at_deadline = search.most_accurate(_first_in_time(problem, chosen, predictions, most_accurate))
     at_floor = search.fastest(_first_at_floor(problem, chosen, predictions))

@@ -270,7 +270,7 @@ class Mixer:
             return None
         counts = np.zeros(self._fleet.item_s.shape, np.int64)
         counts[np.arange(len(counts))[:, None], ladder.variant] = mix.counts
-        return self._problem.predict(self._problem.shares(counts))
+        return self._problem.predict_counts(counts)
 
     def _relevant(self, time_s: Floats, filled: Fill) -> tuple[Ladder, Ints | None]:
         """The rungs worth looking at, where there are too many to look at all: those worth most at the fluid price."""

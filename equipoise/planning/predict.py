@@ -25,13 +25,13 @@ they scatter independently and cautious if they are slow together (Sidak, JASA 6
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import NormalDist
+from typing import NamedTuple
 
-import msgspec
-
-from equipoise.core.cluster import Cluster, ProcessorId
+from equipoise.core.cluster import Cluster, ProcessorId, Profile
 from equipoise.core.plan import Condition, Conditions, Share
 
 _AS_PROFILED = Condition()
@@ -53,6 +53,30 @@ class Prediction:
     overfull: tuple[str, ...] = ()
 
 
+class Pieces(NamedTuple):
+    """The shares of a plan by number: of each its processor, variant, items and batch size."""
+
+    processor: list[int]
+    variant: list[int]
+    items: list[int]
+    batch: list[int]
+
+
+@dataclass(slots=True)
+class _Work:
+    """What shares add up to, by number of the processor or node."""
+
+    free_s: dict[int, float] = field(default_factory=dict)  # when a processor's calls are over
+    speed: dict[int, float] = field(default_factory=dict)
+    longest_call_s: dict[int, float] = field(default_factory=dict)
+    variance_s2: dict[int, float] = field(default_factory=dict)
+    sent_bytes: dict[int, float] = field(default_factory=dict)  # to a node
+    held: dict[int, int] = field(default_factory=dict)  # processor x variants + variant: processor
+    ends_s: list[float] = field(default_factory=list)  # by share
+    earned: float = 0.0
+    energy_j: float | None = None
+
+
 def predict(
     cluster: Cluster, shares: Sequence[Share], conditions: Conditions | None = None, confidence: float | None = None
 ) -> Prediction:
@@ -61,100 +85,142 @@ def predict(
     return model.predict(shares, conditions or {}, confidence)
 
 
-@dataclass(slots=True)
-class _Load:
-    """What one processor is given to do."""
-
-    free_s: float
-    late_s: float = 0.0  # by how much more than its calls alone
-    longest_call_s: float = 0.0
-    variance_s2: float = 0.0
-    resident: set[str] = field(default_factory=set)
-    used: dict[str, int] = field(default_factory=dict)  # bytes of memory by variant
-
-
 class CostModel:
-    """The cost model of one cluster, with its look-up tables made once."""
+    """The cost model of one cluster, with its look-up tables made once. Processors and variants also go by number.
+
+    Plans have shares by the hundred thousand where clusters are large, and are judged within microseconds where they
+    are small. So this is a plain loop over numbers that makes no object per share or processor but the shares it
+    returns.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
-        self._profiles = {
-            (pid, profile.variant): profile for pid, processor in cluster.processors() for profile in processor.profiles
-        }
-        self._watts = {
-            pid: None if processor.active_w is None else processor.active_w - (processor.idle_w or 0.0)
-            for pid, processor in cluster.processors()
-        }
-        self.idle_w = sum(processor.idle_w or 0.0 for _, processor in cluster.processors())
-        self._nodes = {node.name: node for node in cluster.nodes}
-        self._variants = {variant.name: variant for variant in cluster.variants}
+        self._variants = cluster.variants
+        self._columns = {variant.name: v for v, variant in enumerate(cluster.variants)}
+        self._nodes = cluster.nodes
         self._uplink_bytes_per_s = cluster.uplink_bytes_per_s
+        self._is_memory_limited = any(node.memory_bytes is not None for node in cluster.nodes)
+        self._pids: list[ProcessorId] = []
+        self._profiles: list[dict[int, Profile]] = []
+        self._node_of: list[int] = []
+        self._watts: list[float | None] = []
+        self.idle_w = 0.0
+        for n, node in enumerate(cluster.nodes):
+            for processor in node.processors:
+                self._pids.append(ProcessorId(node.name, processor.name))
+                self._profiles.append({self._columns[profile.variant]: profile for profile in processor.profiles})
+                self._node_of.append(n)
+                idle_w, active_w = processor.idle_w or 0.0, processor.active_w
+                self._watts.append(None if active_w is None else active_w - idle_w)
+                self.idle_w += idle_w
 
     def predict(self, shares: Sequence[Share], conditions: Conditions, confidence: float | None = None) -> Prediction:
-        """See the module's head for the formulas."""
-        loads: dict[ProcessorId, _Load] = {}
-        sent_bytes: dict[str, int] = {}
-        computed: list[tuple[Share, _Load, float]] = []
-        items, earned = 0, 0.0
-        energy_j: float | None = 0.0
-        for share in shares:
-            pid, profile, variant = share.pid, self._profiles[share.pid, share.variant], self._variants[share.variant]
-            state = conditions.get(pid, _AS_PROFILED)
-            load = loads.get(pid)
-            if load is None:
-                ready_s = self._nodes[pid.node].link.latency_s + state.busy_s
-                load = loads[pid] = _Load(ready_s, resident=set(state.resident))
-            busy_s = profile.run_s(share.items, share.batch) / state.speed
-            if profile.load_s and share.variant not in load.resident:
-                busy_s += profile.load_s / state.speed
-            load.resident.add(share.variant)
-            load.used[share.variant] = profile.memory_bytes
-            load.free_s += busy_s
-            if profile.latency_stddev_s:
-                load.variance_s2 += profile.run_variance_s2(share.items, share.batch) / state.speed**2
-            if variant.input_bytes:
-                sent_bytes[pid.node] = sent_bytes.get(pid.node, 0) + share.items * variant.input_bytes
-                load.longest_call_s = max(load.longest_call_s, profile.call_s(share.batch) / state.speed)
-            items += share.items
-            earned += share.items * variant.accuracy
-            watts = self._watts[pid]
-            energy_j = None if watts is None or energy_j is None else energy_j + watts * busy_s
-            computed.append((share, load, load.free_s))
-        self._delay(loads, sent_bytes, confidence)
+        """See the module's head for the formulas. Raises KeyError if a share names what the cluster lacks."""
+        pieces = Pieces(
+            processor=[self._rows[share.node, share.processor] for share in shares],
+            variant=[self._columns[share.variant] for share in shares],
+            items=[share.items for share in shares],
+            batch=[share.batch for share in shares],
+        )
+        return self.predict_pieces(pieces, conditions, confidence)
+
+    def predict_pieces(self, pieces: Pieces, conditions: Conditions, confidence: float | None = None) -> Prediction:
+        """The same for shares by number."""
+        work = self._work(pieces, conditions, confidence)
+        late_s = self._late_s(work, confidence)
+        items = sum(pieces.items)
         return Prediction(
-            shares=tuple(
-                msgspec.structs.replace(share, finish_s=end_s + load.late_s) for share, load, end_s in computed
-            ),
+            shares=self._shares(pieces, work.ends_s, late_s),
             items=items,
-            latency_s=max((load.free_s + load.late_s for load in loads.values()), default=0.0),
-            accuracy=earned / items if items else 0.0,
-            energy_j=energy_j,
-            power_w=self._power_w(loads),
-            overfull=self._overfull(loads),
+            latency_s=max((free_s + late_s.get(p, 0.0) for p, free_s in work.free_s.items()), default=0.0),
+            accuracy=work.earned / items if items else 0.0,
+            energy_j=work.energy_j,
+            power_w=self._power_w(work.free_s),
+            overfull=self._overfull(work.held) if self._is_memory_limited else (),
         )
 
-    def _delay(self, loads: dict[ProcessorId, _Load], sent_bytes: dict[str, int], confidence: float | None) -> None:
-        """Note how much later than by its calls alone each processor finishes: for its inputs, and to be confident."""
-        z = _z(confidence, sum(load.variance_s2 > 0 for load in loads.values()))
-        if not (sent_bytes or z):
-            return
-        uplink_s = sum(sent_bytes.values()) / self._uplink_bytes_per_s
-        for pid, load in loads.items():
-            load.late_s = z * math.sqrt(load.variance_s2)
-            if pid.node in sent_bytes:
-                link = self._nodes[pid.node].link
-                transfer_s = max(uplink_s, sent_bytes[pid.node] / link.bandwidth_bytes_per_s)
-                load.late_s += max(0.0, link.latency_s + transfer_s + load.longest_call_s - load.free_s)
+    def _work(self, pieces: Pieces, conditions: Conditions, confidence: float | None) -> _Work:
+        """What the pieces add up to on each processor, one after another."""
+        work, width = _Work(), len(self._variants)
+        free_s, speeds, held = work.free_s, work.speed, work.held
+        energy_j: float | None = 0.0
+        for p, v, items, batch in zip(*pieces, strict=True):
+            if p not in free_s:
+                state = conditions.get(self._pids[p], _AS_PROFILED) if conditions else _AS_PROFILED
+                free_s[p], speeds[p] = self._nodes[self._node_of[p]].link.latency_s + state.busy_s, state.speed
+            profile, variant, speed = self._profiles[p][v], self._variants[v], speeds[p]
+            busy_s = profile.run_s(items, batch)
+            if p * width + v not in held:
+                held[p * width + v] = p
+                if profile.load_s and not (conditions and self._is_resident(p, variant.name, conditions)):
+                    busy_s += profile.load_s
+            busy_s /= speed
+            free_s[p] += busy_s
+            work.ends_s.append(free_s[p])
+            work.earned += items * variant.accuracy
+            if confidence is not None and profile.latency_stddev_s:
+                variance_s2 = profile.run_variance_s2(items, batch) / speed**2
+                work.variance_s2[p] = work.variance_s2.get(p, 0.0) + variance_s2
+            if variant.input_bytes:
+                node = self._node_of[p]
+                work.sent_bytes[node] = work.sent_bytes.get(node, 0) + items * variant.input_bytes
+                work.longest_call_s[p] = max(work.longest_call_s.get(p, 0.0), profile.call_s(batch) / speed)
+            watts = self._watts[p]
+            energy_j = None if watts is None or energy_j is None else energy_j + watts * busy_s
+        work.energy_j = energy_j
+        return work
 
-    def _power_w(self, loads: dict[ProcessorId, _Load]) -> float | None:
-        watts = [self._watts[pid] for pid in loads]
+    @cached_property
+    def _rows(self) -> dict[tuple[str, str], int]:
+        return {(pid.node, pid.processor): p for p, pid in enumerate(self._pids)}
+
+    def _is_resident(self, p: int, variant: str, conditions: Conditions) -> bool:
+        return variant in conditions.get(self._pids[p], _AS_PROFILED).resident
+
+    def _late_s(self, work: _Work, confidence: float | None) -> dict[int, float]:
+        """How much later than by its calls alone a processor finishes: for its inputs, and to be confident."""
+        z = _z(confidence, sum(variance_s2 > 0 for variance_s2 in work.variance_s2.values()))
+        late_s = {p: z * math.sqrt(variance_s2) for p, variance_s2 in work.variance_s2.items()} if z else {}
+        if not work.sent_bytes:
+            return late_s
+        uplink_s = sum(work.sent_bytes.values()) / self._uplink_bytes_per_s
+        for p, free_s in work.free_s.items():
+            node = self._node_of[p]
+            if node in work.sent_bytes:
+                link = self._nodes[node].link
+                transfer_s = max(uplink_s, work.sent_bytes[node] / link.bandwidth_bytes_per_s)
+                waits_s = link.latency_s + transfer_s + work.longest_call_s.get(p, 0.0) - free_s
+                late_s[p] = late_s.get(p, 0.0) + max(0.0, waits_s)
+        return late_s
+
+    def _shares(self, pieces: Pieces, ends_s: list[float], late_s: dict[int, float]) -> tuple[Share, ...]:
+        pids, variants = self._pids, self._variants
+        return tuple(
+            Share(
+                node=pids[p].node,
+                processor=pids[p].processor,
+                variant=variants[v].name,
+                batch=batch,
+                items=items,
+                finish_s=end_s + late_s.get(p, 0.0),
+            )
+            for p, v, items, batch, end_s in zip(*pieces, ends_s, strict=True)
+        )
+
+    def _power_w(self, processors: Iterable[int]) -> float | None:
+        """Of these at work."""
+        watts = [self._watts[p] for p in processors]
         return None if None in watts else self.idle_w + sum(w for w in watts if w is not None)
 
-    def _overfull(self, loads: dict[ProcessorId, _Load]) -> tuple[str, ...]:
-        needed: dict[str, int] = {}
-        for pid, load in loads.items():
-            needed[pid.node] = needed.get(pid.node, 0) + sum(load.used.values())
-        memory = {name: self._nodes[name].memory_bytes for name in needed}
-        return tuple(name for name, used in needed.items() if (limit := memory[name]) is not None and used > limit)
+    def _overfull(self, held: dict[int, int]) -> tuple[str, ...]:
+        """Names of the nodes whose memory cannot hold what their processors use."""
+        needed: dict[int, int] = {}
+        for key, p in held.items():
+            node = self._node_of[p]
+            needed[node] = needed.get(node, 0) + self._profiles[p][key % len(self._variants)].memory_bytes
+        limits = {n: self._nodes[n].memory_bytes for n in needed}
+        return tuple(
+            self._nodes[n].name for n, used in needed.items() if (limit := limits[n]) is not None and used > limit
+        )
 
 
 def _z(confidence: float | None, scattering: int) -> float:

@@ -14,7 +14,7 @@ from equipoise.core.plan import Conditions, Plan, Share
 from equipoise.core.request import Prefer, Request
 from equipoise.errors import PlanningError
 from equipoise.planning.fleet import Fleet, Readiness
-from equipoise.planning.predict import Prediction
+from equipoise.planning.predict import Pieces, Prediction
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -70,28 +70,39 @@ class Problem:
             return self.fleet.best_accuracy
         return float(np.where(self.usable, self.fleet.accuracy, 0.0).max())
 
-    def shares(self, counts: Ints) -> tuple[Share, ...]:
-        """Shares for items per (processor, variant), most accurate first on each processor. Not yet predicted."""
+    def pieces(self, counts: Ints) -> Pieces:
+        """The shares of items per (processor, variant) by number, most accurate first on each processor."""
         fleet = self.fleet
-        rows, columns = np.nonzero(counts)
-        order = np.lexsort((-fleet.accuracy[columns], rows))
-        rows, columns = rows[order], columns[order]
-        items, batches = counts[rows, columns], fleet.batch[rows, columns]
+        rows, ranks = np.nonzero(counts[:, fleet.by_accuracy])
+        columns = fleet.by_accuracy[ranks]
+        items = counts[rows, columns]
+        batches = np.minimum(fleet.batch[rows, columns], items)
+        return Pieces(rows.tolist(), columns.tolist(), items.tolist(), batches.tolist())
+
+    def shares(self, counts: Ints) -> tuple[Share, ...]:
+        """The shares of items per (processor, variant). Not yet predicted."""
+        fleet = self.fleet
         return tuple(
             Share(
                 node=fleet.pids[p].node,
                 processor=fleet.pids[p].processor,
                 variant=fleet.names[v],
-                batch=min(batch, count),
-                items=count,
+                batch=batch,
+                items=items,
                 finish_s=0.0,
             )
-            for p, v, count, batch in zip(*(array.tolist() for array in (rows, columns, items, batches)), strict=True)
+            for p, v, items, batch in zip(*self.pieces(counts), strict=True)
         )
 
     def predict(self, shares: Iterable[Share]) -> Prediction:
         """What to expect of these shares now."""
         return self.fleet.costs.predict(tuple(shares), self.conditions, self.request.requirement.confidence)
+
+    def predict_counts(self, counts: Ints) -> Prediction:
+        """What to expect now of items per (processor, variant)."""
+        return self.fleet.costs.predict_pieces(
+            self.pieces(counts), self.conditions, self.request.requirement.confidence
+        )
 
     def keeps(self, prediction: Prediction, *, deadline_s: float | None = None, floor: float | None = None) -> bool:
         """True if this keeps both promises (or the ones given instead), stays within limits and covers every item."""

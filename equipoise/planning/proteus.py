@@ -59,7 +59,7 @@ def solve(problem: Problem) -> Plan | None:
     counts = _filled(problem, held, deadline_s)
     if counts is None:
         return None
-    prediction = problem.predict(problem.shares(counts))
+    prediction = problem.predict_counts(counts)
     return problem.plan("proteus", prediction) if problem.keeps(prediction) else None
 
 

@@ -150,7 +150,7 @@ class _Search:
         fleet = self._shared.fleets[family]
         problem = self._shared.problem(self._requests[k], self._shared.start_s)
         counts = items[self._shared.rows[family], : len(fleet.names)]
-        return problem.plan("equipoise", problem.predict(problem.shares(counts)))
+        return problem.plan("equipoise", problem.predict_counts(counts))
 
     def _by_allotment(self, demand: Demand, fluid: Allotment, bound: float | None) -> Schedule | None:
         """The best schedule that follows an allotment."""

@@ -42,7 +42,7 @@ def _among(name: str, candidates: Candidates) -> Callable[[Problem], Plan | None
     def solve(problem: Problem) -> Plan | None:
         best: Prediction | None = None
         for counts in candidates(problem):
-            prediction = problem.predict(problem.shares(counts))
+            prediction = problem.predict_counts(counts)
             if problem.keeps(prediction) and (best is None or problem.better(prediction, best)):
                 best = prediction
         return None if best is None else problem.plan(name, best)

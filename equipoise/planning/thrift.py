@@ -70,7 +70,7 @@ def _along_the_line(problem: Problem, kept: Prediction, broken: Prediction) -> P
     start, end = _counts(problem, kept), _counts(problem, broken)
     for step in range(1, _STEPS):
         counts = _rounded(problem, start + (end - start) * (step / _STEPS))
-        prediction = problem.predict(problem.shares(counts))
+        prediction = problem.predict_counts(counts)
         if problem.keeps(prediction) and problem.better(prediction, kept):
             kept = prediction
     return kept
@@ -97,7 +97,7 @@ def _walk_down(problem: Problem, kept: Prediction, joules: Floats) -> Prediction
         moved = _best_move(problem, counts, joules)
         if moved is None:
             break
-        prediction = problem.predict(problem.shares(moved))
+        prediction = problem.predict_counts(moved)
         if not (problem.keeps(prediction) and problem.better(prediction, kept)):
             break
         counts, kept = moved, prediction
