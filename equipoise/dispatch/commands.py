@@ -15,7 +15,8 @@ class SendTask:
     """Send these items to a processor, to be run with `variant` in calls of `batch`.
 
     `expire_in_s` travels as time left, never as a wall-clock time: after it the node need not start the task
-    any more. None means that the answers count however late they are.
+    any more. None means that the answers count however late they are. `due_in_s` is when they are needed, for nodes
+    that are shared; None for no deadline.
     """
 
     task: int
@@ -24,6 +25,7 @@ class SendTask:
     batch: int
     items: tuple[int, ...]
     expire_in_s: float | None
+    due_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

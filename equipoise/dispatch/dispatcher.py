@@ -84,6 +84,8 @@ class Dispatcher:
         """Begin, with this plan if there already is one. The deadline counts from `now_s`. To be called once."""
         self._now_s = self._tally.start_s = now_s
         self._deadline_s = now_s + self._request.deadline_s
+        for lane in self._lanes.values():
+            lane.free_s = now_s + lane.condition.busy_s
         if plan is None:
             self._course.want_now()
         elif self._course.follow(plan, self._pool.open_items, now_s):
@@ -131,7 +133,7 @@ class Dispatcher:
         lane = self._lanes[task.pid]
         accepted = self._flight.answer(task, self._now_s)
         self._tally.done(task, event, accepted, self._now_s)
-        lane.learn(task, event.busy_s - event.load_s)
+        lane.learn(task, event.busy_s - event.load_s + event.others_s)  # others' work slows it down, as heat does
         if lane.suspected:  # slow, but alive
             lane.suspected = False
             self._course.want_now()
@@ -258,6 +260,7 @@ class Dispatcher:
             batch=batch,
             items=items,
             expire_in_s=self._deadline_s - self._now_s if expires else None,
+            due_in_s=self._deadline_s - self._now_s if math.isfinite(self._deadline_s) else None,
         )
 
     def _duplicate_stragglers(self) -> list[Command]:

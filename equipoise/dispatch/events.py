@@ -24,13 +24,14 @@ class TaskDone:
     """A node answered every item of a task; `bad_items` are those that no node could answer (undecodable).
 
     `busy_s` is how long the processor worked on it, waiting excluded; `load_s` how much of that was loading
-    the variant.
+    the variant. `others_s` is how long it waited before that for the work of other requests.
     """
 
     now_s: float
     task: int
     busy_s: float
     load_s: float = 0.0
+    others_s: float = 0.0
     bad_items: tuple[int, ...] = ()
 
 

@@ -55,6 +55,7 @@ class Lane:
     profiles: dict[str, Profile]
     item_bytes: dict[str, int]
     condition: Condition
+    free_s: float = -math.inf  # until then it does the work of others; absolute
     tasks: dict[int, Task] = field(default_factory=dict)
     quotas: list[Quota] = field(default_factory=list)
     planned_finish_s: float = 0.0
@@ -137,7 +138,7 @@ class Lane:
     def add(self, task: Task, now_s: float) -> None:
         """A task was sent."""
         if not self.tasks:
-            self.head_since_s = now_s
+            self.head_since_s = max(now_s, self.free_s)
         self.uplink.send(task.size_bytes, now_s)
         self.tasks[task.number] = task
         self.variant = task.variant
@@ -163,7 +164,7 @@ class Lane:
 
     def busy_s(self, now_s: float) -> float:
         """Seconds until it has answered everything in flight."""
-        return max((finish_s for finish_s, _ in self.finishes_s(now_s)), default=now_s) - now_s
+        return max((finish_s for finish_s, _ in self.finishes_s(now_s)), default=max(now_s, self.free_s)) - now_s
 
     def finish_s(self, now_s: float) -> float:
         """When it should have answered everything in flight and everything still planned for it."""
@@ -235,6 +236,7 @@ class Lane:
     def restart(self) -> None:
         """It is back with empty queues and nothing loaded, and deserves a fresh judgement."""
         self.available, self.suspected = True, False
+        self.free_s = -math.inf
         self.condition = Condition()
         self.estimator = SpeedEstimator()
         self.uplink.forget()

@@ -21,11 +21,16 @@ class Verb(str, Enum):
 
 Handler = Callable[[bytes], Awaitable[bytes]]  # request payload -> reply payload
 OnChange = Callable[[str, bool], None]  # node name, present; called on the event loop's thread
+OnGone = Callable[[str], None]  # identity of a coordinator; called on the event loop's thread
 StopWatching = Callable[[], None]
 
 
 class Fabric(Protocol):
     """What a coordinator sees of the network."""
+
+    @property
+    def identity(self) -> str:
+        """What nodes call this coordinator by; they are told when it leaves the network, however it does."""
 
     def watch(self, on_change: OnChange) -> StopWatching:
         """Report every node that is present now, before returning, and from now on every one that comes or goes."""
@@ -44,8 +49,10 @@ class Fabric(Protocol):
 class Host(Protocol):
     """What a node agent sees of the network."""
 
-    async def serve(self, node: str, handlers: Mapping[Verb, Handler]) -> None:
-        """Make `node` known and answer what it is asked, several asks at a time."""
+    async def serve(
+        self, node: str, handlers: Mapping[Verb, Handler], on_coordinator_gone: OnGone = lambda identity: None
+    ) -> None:
+        """Make `node` known and answer what it is asked, several asks at a time; be told of coordinators that left."""
 
-    async def close(self) -> None:
-        """Take the node off the network."""
+    async def close(self, *, grace_s: float = 0.0) -> None:
+        """Take the node off the network; what it was asked may still be answered for so long."""

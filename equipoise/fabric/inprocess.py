@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from equipoise.errors import EquipoiseError, NodeError
-from equipoise.fabric.base import Handler, OnChange, StopWatching, Verb
+from equipoise.fabric.base import Handler, OnChange, OnGone, StopWatching, Verb
 from equipoise.fabric.presence import Presence, await_reply, fail, fulfil
 
 
@@ -16,8 +16,11 @@ class InProcessFabric:
     Tests make it misbehave: `lose` and `restore` a node, `delay` its replies, `mute` them.
     """
 
+    identity = "in-process"
+
     def __init__(self) -> None:
         self._presence = Presence()
+        self._to_tell: list[OnGone] = []
         self._served: dict[str, Mapping[Verb, Handler]] = {}
         self._delay_s: dict[str, float] = {}
         self._mute: set[str] = set()
@@ -42,6 +45,8 @@ class InProcessFabric:
     async def close(self) -> None:
         """As the interface says; waits until no handler is at work."""
         self._presence.close()
+        for on_gone in self._to_tell:
+            on_gone(self.identity)
         for work in tuple(self._at_work):
             work.cancel()
         await asyncio.gather(*self._at_work, return_exceptions=True)
@@ -62,8 +67,9 @@ class InProcessFabric:
         """The node stays present, but none of its replies arrives any more: a frozen process."""
         self._mute.add(node)
 
-    def _join(self, node: str, handlers: Mapping[Verb, Handler]) -> None:
+    def _join(self, node: str, handlers: Mapping[Verb, Handler], on_gone: OnGone) -> None:
         self._served[node] = handlers
+        self._to_tell.append(on_gone)
         self._presence.change(node, True)
 
     def _leave(self, node: str) -> None:
@@ -88,13 +94,17 @@ class InProcessHost:
         self._fabric = fabric
         self._node: str | None = None
 
-    async def serve(self, node: str, handlers: Mapping[Verb, Handler]) -> None:
+    async def serve(
+        self, node: str, handlers: Mapping[Verb, Handler], on_coordinator_gone: OnGone = lambda identity: None
+    ) -> None:
         """As the interface says."""
         self._node = node
-        self._fabric._join(node, handlers)
+        self._fabric._join(node, handlers, on_coordinator_gone)
 
-    async def close(self) -> None:
+    async def close(self, *, grace_s: float = 0.0) -> None:
         """As the interface says."""
+        if grace_s and self._fabric._at_work:
+            await asyncio.wait(self._fabric._at_work, timeout=grace_s)
         if self._node is not None:
             self._fabric._leave(self._node)
             self._node = None

@@ -1,34 +1,87 @@
 """What travels between a coordinator and a node, as msgpack.
 
 Times travel as durations: the clocks of boards disagree. `request` names the coordinator's request, so that a
-node can tell the work of one coordinator from another's.
+node can tell the work of one coordinator from another's. A family is named by its identity, see `families.identity`.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from equipoise.core.cluster import Node
+from equipoise.core.cluster import Profile, Variant
 
 
-class NodeDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node offers: itself as it stands in a cluster description, for one family."""
+class DescribeMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tell what you are, and of families only this one if one is named.
 
-    node: Node
-    family: str
-    family_sha256: str  # of the manifest, so that both sides mean the same variants
+    With `samples`, items as they would be sent, its profiles are made for such items.
+    """
+
+    family: str | None = None
+    samples: tuple[bytes, ...] = ()
+
+
+class ProcessorStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One processor now. `queue_s` is how long it should need for all that it was sent, `resident` what is loaded.
+
+    `speed` is measured against its profiles: 0.5 takes twice as long.
+    """
+
+    name: str
+    threads: int = 1
+    cpus: tuple[int, ...] | None = None
+    provider: str = ""
+    queue_tasks: int = 0
+    queue_s: float = 0.0
+    speed: float = 1.0
+    items_done: int = 0
+    resident: tuple[tuple[str, str], ...] = ()  # family and variant
+
+
+class FamilyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node has of a family: its evaluated variants, and what each costs on each processor, as far as known.
+
+    `missing` counts the pairs of processor and variant that are still to be measured.
+    """
+
+    identity: str
+    name: str
+    variants: tuple[Variant, ...]
+    profiles: dict[str, tuple[Profile, ...]]  # by processor
+    missing: int = 0
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node is, has and does at this moment. What the system does not tell is None."""
+
+    name: str
+    version: str
     emulated: bool
+    insecure: bool = False
+    memory_bytes: int | None = None
+    temperature_c: float | None = None
+    throttled: bool | None = None
+    draining: bool = False
+    processors: tuple[ProcessorStatus, ...] = ()
+    families: tuple[FamilyStatus, ...] = ()
 
 
 class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """Items to infer. `payloads` are encoded images or tensor bytes, one per item."""
+    """Items to infer. `payloads` are encoded images or tensor bytes, one per item.
 
+    `coordinator` is who asks; when it is gone, its work is forgotten. Whatever is due first has its turn first; work
+    without a deadline has None.
+    """
+
+    coordinator: str
     request: str
     task: int
+    family: str
     processor: str
     variant: str
     batch: int
     expire_in_s: float | None
+    due_in_s: float | None = None
     items: tuple[int, ...]
     payloads: tuple[bytes, ...]
 
@@ -43,14 +96,22 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskReply(msgspec.Struct, frozen=True, kw_only=True):
-    """A task's answers, one per item; or `failure` if the task as a whole was not done."""
+    """A task's answers, one per item; or `failure` if the task as a whole was not done.
+
+    `busy_s` is how long the processor worked on it, `load_s` how much of that was loading; `others_s` is how long
+    it waited, first of its request's tasks in the queue, for the work of other requests. `held_s` runs from the
+    arrival of the task to this reply.
+    """
 
     request: str
     task: int
     answers: tuple[Answer, ...] = ()
     busy_s: float = 0.0
     load_s: float = 0.0
+    others_s: float = 0.0
+    held_s: float = 0.0
     failure: str | None = None
+    leaving: bool = False  # the node takes no more tasks
 
 
 class AbandonMessage(msgspec.Struct, frozen=True, kw_only=True):

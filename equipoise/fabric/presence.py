@@ -19,6 +19,7 @@ class Presence:
 
     def __init__(self) -> None:
         self._present: set[str] = set()
+        self._instances: dict[str, set[str]] = {}
         self._watchers: list[OnChange] = []
         self._expected: dict[str, set[asyncio.Future[bytes]]] = {}
 
@@ -28,6 +29,28 @@ class Presence:
         for node in sorted(self._present):
             on_change(node, True)
         return lambda: self._watchers.remove(on_change)
+
+    def instance(self, node: str) -> str | None:
+        """The process that is the node now: of several that bear its name the one that was started last."""
+        return max(self._instances.get(node, ()), default=None)
+
+    def change_instance(self, node: str, instance: str, present: bool) -> None:
+        """Note that a process that bears the node's name came or went.
+
+        A node that was started anew has lost what the process before it was sent, even if that one has not yet been
+        missed, or comes back from being frozen.
+        """
+        before = self.instance(node)
+        instances = self._instances.setdefault(node, set())
+        if present:
+            instances.add(instance)
+        else:
+            instances.discard(instance)
+        now = self.instance(node)
+        if now == before:
+            return
+        self.change(node, False)
+        self.change(node, now is not None)
 
     def change(self, node: str, present: bool) -> None:
         """Note that `node` came or went. Saying it twice changes nothing."""

@@ -1,7 +1,9 @@
 """The network as Eclipse Zenoh: liveliness tokens say who is there, queryables answer.
 
-A node declares a queryable per verb on `equipoise/<cluster>/nodes/<node>/<verb>` and then its token on
-`equipoise/<cluster>/alive/<node>`, so that a node that is seen can be asked. Names are percent-encoded.
+A node declares a queryable per verb on `equipoise/<cluster>/nodes/<node>/<instance>/<verb>` and then its token on
+`equipoise/<cluster>/alive/<node>/<instance>`, so that a node that is seen can be asked. The instance tells processes
+apart that bear the same name one after the other. A coordinator has its token on
+`equipoise/<cluster>/coordinators/<identity>`. Names are percent-encoded.
 
 Zenoh calls back on threads of its own, which must never wait for us, and its calls may wait for a slow link:
 callbacks only hand over to the event loop, and everything that sends runs on threads that may wait.
@@ -11,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
+import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,7 +25,7 @@ import zenoh
 from zenoh.handlers import Callback
 
 from equipoise.errors import EquipoiseError, NodeError, NodeUnreachableError
-from equipoise.fabric.base import Handler, OnChange, StopWatching, Verb
+from equipoise.fabric.base import Handler, OnChange, OnGone, StopWatching, Verb
 from equipoise.fabric.config import ZenohSettings
 from equipoise.fabric.presence import Presence, await_reply, fail, fulfil
 
@@ -38,9 +42,12 @@ class ZenohFabric:
         self._loop = asyncio.get_running_loop()
         self._presence = Presence()
         self._senders = ThreadPoolExecutor(_SENDERS, "equipoise-send")
-        session.liveliness().declare_subscriber(
-            _alive_key(settings.cluster, None), Callback(self._on_liveliness, indirect=False), history=True
+        self.identity = uuid.uuid4().hex
+        liveliness = session.liveliness()
+        liveliness.declare_subscriber(
+            _key(settings.cluster, "alive", "**"), Callback(self._on_liveliness, indirect=False), history=True
         )
+        self._token = liveliness.declare_token(_key(settings.cluster, "coordinators", self.identity))
 
     @classmethod
     async def open(cls, settings: ZenohSettings) -> ZenohFabric:
@@ -63,10 +70,15 @@ class ZenohFabric:
         """As the interface says."""
         return self._presence.watch(on_change)
 
+    def host(self) -> ZenohHost:
+        """A place for one node on the network that this coordinator is on; to be closed before it."""
+        return ZenohHost(self._session, self._settings, owns_session=False)
+
     async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
         """As the interface says."""
         with self._presence.reply_from(node) as reply:
-            self._senders.submit(self._send, node, verb, payload, timeout_s, reply)
+            key = _node_key(self._settings.cluster, node, self._presence.instance(node) or "", verb)
+            self._senders.submit(self._send, node, key, payload, timeout_s, reply)
             return await await_reply(reply, node, timeout_s)
 
     async def close(self) -> None:
@@ -75,7 +87,7 @@ class ZenohFabric:
         await asyncio.to_thread(self._session.close)
         await asyncio.to_thread(self._senders.shutdown)
 
-    def _send(self, node: str, verb: Verb, payload: bytes, timeout_s: float, reply: asyncio.Future[bytes]) -> None:
+    def _send(self, node: str, key: str, payload: bytes, timeout_s: float, reply: asyncio.Future[bytes]) -> None:
         def on_reply(answer: Any) -> None:
             if answer.ok is not None:
                 self._hand_over(fulfil, reply, answer.ok.payload.to_bytes())
@@ -87,7 +99,7 @@ class ZenohFabric:
 
         try:
             self._session.get(
-                _node_key(self._settings.cluster, node, verb),
+                key,
                 Callback(on_reply, on_end, indirect=False),
                 payload=payload,
                 consolidation=zenoh.ConsolidationMode.NONE,
@@ -97,8 +109,8 @@ class ZenohFabric:
             self._hand_over(fail, reply, NodeUnreachableError(str(error), node=node))
 
     def _on_liveliness(self, sample: Any) -> None:
-        node = unquote(str(sample.key_expr).rpartition("/")[2])
-        self._hand_over(self._presence.change, node, sample.kind == zenoh.SampleKind.PUT)
+        node, instance = map(unquote, str(sample.key_expr).split("/")[-2:])
+        self._hand_over(self._presence.change_instance, node, instance, sample.kind == zenoh.SampleKind.PUT)
 
     def _hand_over(self, function: Callable[..., None], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits for this any more
@@ -106,10 +118,12 @@ class ZenohFabric:
 
 
 class ZenohHost:
-    """One node's place on the network. Made with `open`."""
+    """One node's place on the network. Made with `open`, or by a fabric for its own session."""
 
-    def __init__(self, session: Any, settings: ZenohSettings) -> None:
+    def __init__(self, session: Any, settings: ZenohSettings, *, owns_session: bool = True) -> None:
         self._session = session
+        self._owns_session = owns_session
+        self._declared: list[Any] = []
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._senders = ThreadPoolExecutor(_SENDERS, "equipoise-reply")
@@ -120,20 +134,44 @@ class ZenohHost:
         """Join the network, not yet known to it. Raises EquipoiseError if an endpoint cannot be listened on."""
         return cls(await asyncio.to_thread(_open, settings), settings)
 
-    async def serve(self, node: str, handlers: Mapping[Verb, Handler]) -> None:
+    async def serve(
+        self, node: str, handlers: Mapping[Verb, Handler], on_coordinator_gone: OnGone = lambda identity: None
+    ) -> None:
         """As the interface says."""
-        for verb, handler in handlers.items():
-            key = _node_key(self._settings.cluster, node, verb)
-            self._session.declare_queryable(key, Callback(self._receiver(key, handler), indirect=False))
-        self._token = self._session.liveliness().declare_token(_alive_key(self._settings.cluster, node))
 
-    async def close(self) -> None:
-        """As the interface says; requests under way end without an answer."""
+        def on_coordinator(sample: Any) -> None:
+            if sample.kind != zenoh.SampleKind.PUT:
+                with suppress(RuntimeError):  # the loop is closed: this node is gone
+                    self._loop.call_soon_threadsafe(on_coordinator_gone, str(sample.key_expr).rpartition("/")[2])
+
+        cluster, liveliness = self._settings.cluster, self._session.liveliness()
+        instance = f"{time.time_ns():016x}-{uuid.uuid4().hex[:8]}"  # of one machine's the last is the greatest
+        everyone = Callback(on_coordinator, indirect=False)
+        self._declared.append(liveliness.declare_subscriber(_key(cluster, "coordinators", "*"), everyone, history=True))
+        for verb, handler in handlers.items():
+            key = _node_key(cluster, node, instance, verb)
+            receive = Callback(self._receiver(key, handler), indirect=False)
+            self._declared.append(self._session.declare_queryable(key, receive))
+        name = quote(node, safe="")
+        self._declared.append(liveliness.declare_token(_key(cluster, "alive", f"{name}/{instance}")))
+
+    async def close(self, *, grace_s: float = 0.0) -> None:
+        """As the interface says; requests that are under way then end without an answer."""
+        if grace_s and self._at_work:
+            await asyncio.wait(self._at_work, timeout=grace_s)
         for work in tuple(self._at_work):
             work.cancel()
         await asyncio.gather(*self._at_work, return_exceptions=True)
-        await asyncio.to_thread(self._session.close)
+        await asyncio.to_thread(self._leave)
         await asyncio.to_thread(self._senders.shutdown)
+
+    def _leave(self) -> None:
+        if self._owns_session:
+            self._session.close()
+            return
+        for declared in reversed(self._declared):  # the token first, or it would be asked when it cannot answer
+            declared.undeclare()
+        self._declared.clear()
 
     def _receiver(self, key: str, handler: Handler) -> Callable[[Any], None]:
         def on_query(query: Any) -> None:
@@ -176,9 +214,9 @@ def _free_port() -> int:
         return port
 
 
-def _node_key(cluster: str, node: str, verb: Verb) -> str:
-    return f"equipoise/{quote(cluster, safe='')}/nodes/{quote(node, safe='')}/{verb.value}"
+def _node_key(cluster: str, node: str, instance: str, verb: Verb) -> str:
+    return _key(cluster, "nodes", f"{quote(node, safe='')}/{instance}/{verb.value}")
 
 
-def _alive_key(cluster: str, node: str | None) -> str:
-    return f"equipoise/{quote(cluster, safe='')}/alive/{'*' if node is None else quote(node, safe='')}"
+def _key(cluster: str, kind: str, rest: str) -> str:
+    return f"equipoise/{quote(cluster, safe='')}/{kind}/{rest}"

@@ -3,78 +3,143 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
 
-from equipoise.core.cluster import Node
-from equipoise.core.family import Family
+import equipoise
+from equipoise.core.cluster import Link, Profile
 from equipoise.errors import EquipoiseError
-from equipoise.fabric.base import Host, Verb
-from equipoise.fabric.messages import AbandonMessage, NodeDescription, TaskMessage, TaskReply
-from equipoise.families.manifest import MANIFEST
+from equipoise.fabric.base import Handler, Host, Verb
+from equipoise.fabric.messages import (
+    AbandonMessage,
+    DescribeMessage,
+    FamilyStatus,
+    NodeStatus,
+    TaskMessage,
+    TaskReply,
+)
+from equipoise.node.health import Health
 from equipoise.node.pacing import Wire
+from equipoise.node.repertoire import Repertoire
 from equipoise.node.worker import TaskRefusedError, Worker
 
 M = TypeVar("M")
+Price = Callable[[str, tuple[bytes, ...]], Mapping[str, tuple[Profile, ...]]]  # family, samples -> by processor
 
 _encode = msgspec.msgpack.encode
 _decode_task = msgspec.msgpack.Decoder(TaskMessage).decode
 _decode_abandon = msgspec.msgpack.Decoder(AbandonMessage).decode
+_decode_describe = msgspec.msgpack.Decoder(DescribeMessage).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """What does not change of a node. `link` is that of an emulated one, at the end of which it answers."""
+
+    name: str
+    memory_bytes: int | None = None
+    link: Link | None = None
+    insecure: bool = False
+    health: Callable[[], Health] = field(default=Health)
+
+    @property
+    def emulated(self) -> bool:
+        """True if the node is played by another machine."""
+        return self.link is not None
 
 
 class NodeAgent:
-    """Serves one family on the processors of one node.
+    """Serves the families of a repertoire on the processors of one node.
 
-    `workers` by processor name belong to the agent from now on: it closes them. An emulated node is also at the
-    end of its described link: tasks arrive when they would have come through it.
+    `workers` belong to the agent from now on: it closes them. `price` makes profiles for the very items that
+    somebody is going to send. An emulated node is at the end of its described link: tasks arrive when they would
+    have come through it.
     """
 
     def __init__(
-        self, host: Host, node: Node, family: Family, workers: Mapping[str, Worker], *, emulated: bool = False
+        self,
+        host: Host,
+        facts: NodeFacts,
+        repertoire: Repertoire,
+        workers: Mapping[str, Worker],
+        *,
+        price: Price | None = None,
     ) -> None:
         self._host = host
-        self._node = node
-        self._family = family
+        self._facts = facts
+        self._repertoire = repertoire
         self._workers = workers
-        self._emulated = emulated
-        self._wire = Wire(node.link) if emulated else None
+        self._price = price
+        self._wire = Wire(facts.link) if facts.link is not None else None
+        self._draining = False
 
-    async def start(self) -> None:
-        """Be known to the network once every worker is ready. Raises what kept a worker from it."""
+    async def start(self, more: Mapping[Verb, Handler] | None = None) -> None:
+        """Be known to the network once every worker is ready, and answer `more`. Raises what kept a worker from it."""
         await asyncio.gather(*(asyncio.wrap_future(worker.ready) for worker in self._workers.values()))
         handlers = {Verb.DESCRIBE: self._describe, Verb.INFER: self._infer, Verb.ABANDON: self._abandon}
-        await self._host.serve(self._node.name, handlers)
+        await self._host.serve(self._facts.name, {**handlers, **(more or {})}, self._forget_work_of)
 
-    async def close(self) -> None:
-        """Leave the network, then end every worker; no thread is left."""
-        await self._host.close()
+    async def drain(self, timeout_s: float) -> bool:
+        """Take no more tasks, and wait until those that are here are done; False if some are not in time."""
+        self._draining = True
+        idle = (asyncio.to_thread(worker.wait_until_idle, timeout_s) for worker in self._workers.values())
+        return all(await asyncio.gather(*idle))
+
+    async def close(self, *, grace_s: float = 0.0) -> None:
+        """Leave the network, once answers that are under way are, then end every worker; no thread is left."""
+        await self._host.close(grace_s=grace_s)
         await asyncio.gather(*(asyncio.to_thread(worker.close) for worker in self._workers.values()))
 
-    async def _describe(self, _payload: bytes) -> bytes:
-        manifest = await asyncio.to_thread((self._family.folder / MANIFEST).read_bytes)
-        return _encode(
-            NodeDescription(
-                node=self._node,
-                family=self._family.name,
-                family_sha256=hashlib.sha256(manifest).hexdigest(),
-                emulated=self._emulated,
-            )
+    def status(self, families: tuple[FamilyStatus, ...] | None = None) -> NodeStatus:
+        """What the node is and does now; `families` in place of those of the repertoire."""
+        if families is None:
+            names = tuple(self._workers)
+            families = tuple(self._repertoire.status(identity, names) for identity in self._repertoire.identities)
+        health = self._facts.health()
+        return NodeStatus(
+            name=self._facts.name,
+            version=equipoise.__version__,
+            emulated=self._facts.emulated,
+            insecure=self._facts.insecure,
+            memory_bytes=self._facts.memory_bytes,
+            temperature_c=health.temperature_c,
+            throttled=health.throttled,
+            draining=self._draining,
+            processors=tuple(worker.status() for worker in self._workers.values()),
+            families=families,
         )
+
+    async def _describe(self, payload: bytes) -> bytes:
+        wanted = _decoded(_decode_describe, payload) if payload else DescribeMessage()
+        if wanted.family is None:
+            return _encode(self.status())
+        if wanted.family not in self._repertoire.identities:
+            return _encode(self.status(families=()))
+        family = self._repertoire.status(wanted.family, tuple(self._workers))
+        if wanted.samples and self._price is not None:
+            profiles = await asyncio.to_thread(self._price, wanted.family, wanted.samples)
+            family = msgspec.structs.replace(family, profiles=dict(profiles))
+        return _encode(self.status(families=(family,)))
 
     async def _infer(self, payload: bytes) -> bytes:
         message = _decoded(_decode_task, payload)
         arrived_s = await _travel(self._wire, len(payload))
-        return _encode(await self._work_on(message, arrived_s))
+        reply = await self._work_on(message, arrived_s)
+        return _encode(msgspec.structs.replace(reply, held_s=time.monotonic() - arrived_s))
 
     async def _abandon(self, payload: bytes) -> bytes:
         message = _decoded(_decode_abandon, payload)
         for worker in self._workers.values():
             worker.abandon(message.request, message.task)
         return b""
+
+    def _forget_work_of(self, coordinator: str) -> None:
+        for worker in self._workers.values():
+            worker.abandon_work_of(coordinator)
 
     async def _work_on(self, message: TaskMessage, arrived_s: float) -> TaskReply:
         loop = asyncio.get_running_loop()
@@ -84,14 +149,19 @@ class NodeAgent:
             loop.call_soon_threadsafe(_resolve, replied, reply)
 
         try:
-            worker = self._workers.get(message.processor)
-            if worker is None:
-                known = ", ".join(self._workers)
-                raise TaskRefusedError(f"node {self._node.name!r} has no processor {message.processor!r}, only {known}")
-            worker.submit(message, arrived_s, on_reply)
+            self._worker(message.processor).submit(message, arrived_s, on_reply)
         except TaskRefusedError as refusal:
-            return TaskReply(request=message.request, task=message.task, failure=str(refusal))
+            return TaskReply(request=message.request, task=message.task, failure=str(refusal), leaving=self._draining)
         return await replied
+
+    def _worker(self, processor: str) -> Worker:
+        if self._draining:
+            raise TaskRefusedError(f"node {self._facts.name!r} is about to leave and takes no more tasks")
+        worker = self._workers.get(processor)
+        if worker is None:
+            known = ", ".join(self._workers)
+            raise TaskRefusedError(f"node {self._facts.name!r} has no processor {processor!r}, only {known}")
+        return worker
 
 
 def _resolve(replied: asyncio.Future[TaskReply], reply: TaskReply) -> None:

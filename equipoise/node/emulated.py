@@ -20,12 +20,12 @@ from typing import BinaryIO
 import msgspec
 
 from equipoise.core.cluster import Node, Processor
-from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor
 from equipoise.fabric.config import ZenohSettings
 from equipoise.families.manifest import load_family
-from equipoise.node.agent import NodeAgent
+from equipoise.node.agent import NodeAgent, NodeFacts
 from equipoise.node.pacing import AsDescribed
+from equipoise.node.repertoire import Repertoire
 from equipoise.node.worker import Worker
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -57,14 +57,18 @@ async def play(part: Part, changes: BinaryIO) -> None:
     from equipoise.fabric.zenoh import ZenohHost  # noqa: PLC0415 - takes a while to import
 
     family = load_family(Path(part.family_folder))
+    repertoire = Repertoire.of(family, part.node)
     paces = {
         processor.name: AsDescribed({profile.variant: profile for profile in processor.profiles})
         for processor in part.node.processors
     }
-    workers = {processor.name: _worker(family, processor, paces[processor.name]) for processor in part.node.processors}
+    workers = {
+        processor.name: _worker(repertoire, processor, paces[processor.name]) for processor in part.node.processors
+    }
     host = await ZenohHost.open(ZenohSettings(cluster=part.cluster, connect=(part.endpoint,)))
     threading.Thread(target=_follow, args=(changes, paces), name="equipoise-parent", daemon=True).start()
-    await NodeAgent(host, part.node, family, workers, emulated=True).start()
+    facts = NodeFacts(name=part.node.name, memory_bytes=part.node.memory_bytes, link=part.node.link)
+    await NodeAgent(host, facts, repertoire, workers).start()
     await asyncio.Event().wait()
 
 
@@ -78,10 +82,11 @@ def read_part(lines: BinaryIO) -> Part:
     return part
 
 
-def _worker(family: Family, processor: Processor, pace: AsDescribed) -> Worker:
+def _worker(repertoire: Repertoire, processor: Processor, pace: AsDescribed) -> Worker:
     # One thread each: many processes share a few cores, and the described speed is what counts.
     real = LocalProcessor(name=processor.name, threads=1)
-    return Worker(family, real, pace=pace, preload=[profile.variant for profile in processor.profiles])
+    preload = [(identity, profile.variant) for identity in repertoire.identities for profile in processor.profiles]
+    return Worker(repertoire, real, pace=pace, preload=preload)
 
 
 def _follow(changes: Iterable[bytes], paces: Mapping[str, AsDescribed]) -> None:

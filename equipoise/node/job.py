@@ -75,6 +75,17 @@ class Job:
         return math.inf if expire_in_s is None else self.arrived_s + expire_in_s
 
     @property
+    def due_s(self) -> float:
+        """When its coordinator needs it (time.monotonic); inf if that was not said."""
+        due_in_s = self.message.due_in_s
+        return math.inf if due_in_s is None else self.arrived_s + due_in_s
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Identity of the family and name of the variant that it needs."""
+        return self.message.family, self.message.variant
+
+    @property
     def batches(self) -> int:
         """How many calls its items are inferred in."""
         return math.ceil(len(self.message.items) / self.message.batch)

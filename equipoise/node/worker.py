@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,14 +13,17 @@ import msgspec
 import numpy as np
 
 from equipoise.core.family import Family
-from equipoise.engines.base import Engine
 from equipoise.engines.processors import LocalProcessor, pinned
-from equipoise.engines.registry import load_engine
 from equipoise.errors import EquipoiseError, ModelError
-from equipoise.fabric.messages import Answer, TaskMessage, TaskReply
+from equipoise.fabric.messages import Answer, ProcessorStatus, TaskMessage, TaskReply
 from equipoise.families.classify import best_classes
+from equipoise.node.engines import Key, LoadedModels
 from equipoise.node.job import Job
+from equipoise.node.memory import ModelMemory
 from equipoise.node.pacing import AsFastAsItCan, Pace
+from equipoise.node.repertoire import Repertoire
+from equipoise.node.turns import Turns
+from equipoise.profiling.feedback import SpeedEstimator
 
 OnReply = Callable[[TaskReply], None]  # called on any thread
 
@@ -39,32 +42,37 @@ class TaskRefusedError(EquipoiseError):
 
 
 class Worker:
-    """Runs the tasks that one processor is sent, in the order in which they arrive.
+    """Runs the tasks that one processor is sent, whatever is due first before the rest; see `Turns`.
 
-    `preload` names variants to load and run once before anything else; `ready` is done once they are, or carries
-    why not.
+    `preload` names families and variants to load and run once before anything else; `ready` is done once they are,
+    or carries why not.
     """
 
     def __init__(
         self,
-        family: Family,
+        repertoire: Repertoire,
         processor: LocalProcessor,
         *,
         pace: Pace | None = None,
-        preload: Iterable[str] = (),
+        preload: Iterable[Key] = (),
         settings: WorkerSettings | None = None,
+        memory: ModelMemory | None = None,
     ) -> None:
         self.ready: Future[None] = Future()
-        self._family = family
-        self._processor = processor
+        self.processor = processor
+        self._repertoire = repertoire
         self._pace = pace or AsFastAsItCan()
         self._settings = settings or WorkerSettings()
-        self._engines: dict[str, Engine] = {}
-        self._resident: set[str] = set()
-        self._jobs: deque[Job] = deque()  # the first one stays until it is done
+        self._models = LoadedModels(repertoire, processor, memory or ModelMemory())
+        self._resident: frozenset[Key] = frozenset()  # loaded as far as others are concerned: what is preloaded is not
+        self._turns: Turns[Job] = Turns()
+        self._current: Job | None = None
+        self._done_s: dict[str, float] = {}  # when a request that has tasks here was last worked on
         self._closing = False
         self._changed = threading.Condition()
         self._free_s = time.monotonic()
+        self._speed = SpeedEstimator()
+        self._items_done = 0
         name = f"equipoise-{processor.name}"
         self._preparers = ThreadPoolExecutor(self._settings.prepare_threads, f"{name}-prepare")
         self._answerer = ThreadPoolExecutor(1, f"{name}-answer")
@@ -74,48 +82,95 @@ class Worker:
     def submit(self, message: TaskMessage, arrived_s: float, on_reply: OnReply) -> None:
         """Queue a task that arrived then (time.monotonic); its one reply goes to `on_reply`.
 
-        Raises TaskRefusedError if the variant is unknown, the queue is full or the worker is closing.
+        Raises TaskRefusedError if family or variant is unknown, the queue is full or the worker is closing.
         """
-        try:
-            spec = self._family.model(message.variant).input
-        except KeyError:
-            known = ", ".join(model.name for model in self._family.models)
-            raise TaskRefusedError(f"variant {message.variant!r} is not known here; known: {known}") from None
+        job = Job(message, self._family_of(message).model(message.variant).input, arrived_s, on_reply)
         if message.batch < 1 or len(message.items) != len(message.payloads) or not message.items:
             raise TaskRefusedError(
                 "the task is malformed: it needs items, a payload for each, and a batch of 1 or more"
             )
-        job = Job(message, spec, arrived_s, on_reply)
         with self._changed:
             if self._closing:
                 raise TaskRefusedError("the node is closing")
-            if self._jobs and sum(waiting.payload_bytes for waiting in self._jobs) > self._settings.queue_bytes:
+            if sum(waiting.payload_bytes for waiting in self._jobs()) > self._settings.queue_bytes:
                 raise TaskRefusedError(f"the queue is full: more than {self._settings.queue_bytes} bytes wait in it")
-            self._jobs.append(job)
+            self._turns.add(message.request, job, arrived_s=arrived_s, due_s=job.due_s)
             self._prepare_ahead()
-            self._changed.notify()
+            self._changed.notify_all()
 
     def abandon(self, request: str, task: int | None) -> None:
         """Forget one task of a request, or all of them. One that is being inferred stops after the present call."""
+        self._abandon(lambda message: message.request == request and task in (None, message.task))
+
+    def abandon_work_of(self, coordinator: str) -> None:
+        """Forget everything that a coordinator has asked for, as nobody waits for it any more."""
+        self._abandon(lambda message: message.coordinator == coordinator)
+
+    def status(self) -> ProcessorStatus:
+        """What the processor is doing now."""
         with self._changed:
-            for job in tuple(self._jobs):
-                if job.message.request == request and task in (None, job.message.task):
-                    job.abandoned = True
+            jobs = [job for job in self._jobs() if not job.abandoned]
+            return ProcessorStatus(
+                name=self.processor.name,
+                threads=self.processor.threads,
+                cpus=self.processor.cpus,
+                provider=self.processor.provider,
+                queue_tasks=len(jobs),
+                queue_s=sum(self._expected_s(job) for job in jobs),
+                speed=self._speed.speed,
+                items_done=self._items_done,
+                resident=tuple(self._resident),
+            )
+
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Wait until nothing is left in the queue; False if something still is after `timeout_s`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._current is None and not len(self._turns), timeout_s)
 
     def close(self) -> None:
         """Answer what is waiting with a failure, and end every thread. Waits for the present call."""
         with self._changed:
             self._closing = True
-            for job in self._jobs:
+            for job in self._jobs():
                 job.abandoned = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
         self._preparers.shutdown()
         self._answerer.shutdown()
 
+    def _family_of(self, message: TaskMessage) -> Family:
+        try:
+            family = self._repertoire.family(message.family)
+        except KeyError:
+            raise TaskRefusedError(f"family {message.family} is not known here") from None
+        if message.variant not in {model.name for model in family.models}:
+            known = ", ".join(model.name for model in family.models)
+            raise TaskRefusedError(f"variant {message.variant!r} is not known here; known: {known}")
+        return family
+
+    def _jobs(self) -> Iterator[Job]:
+        if self._current is not None:
+            yield self._current
+        yield from self._turns
+
+    def _abandon(self, belongs: Callable[[TaskMessage], bool]) -> None:
+        with self._changed:
+            for job in self._jobs():
+                if belongs(job.message):
+                    job.abandoned = True
+
+    def _expected_s(self, job: Job) -> float:
+        message = job.message
+        profile = self._repertoire.profile(message.family, self.processor.name, message.variant)
+        if profile is None:
+            return 0.0
+        load_s = 0.0 if job.key in self._resident else profile.load_s
+        batch = min(message.batch, max(profile.latency_s))
+        return load_s + profile.run_s(len(message.items), batch) / self._speed.speed
+
     def _prepare_ahead(self) -> None:
-        ahead_items = sum(job.prepared_items for job in self._jobs)
-        for job in self._jobs:
+        ahead_items = sum(job.prepared_items for job in self._jobs())
+        for job in self._jobs():
             wanted_items = max(self._settings.ahead_items, 2 * job.message.batch)
             while not job.all_prepared:
                 if ahead_items >= wanted_items:
@@ -124,81 +179,104 @@ class Worker:
                 job.prepare_next(self._preparers, self._settings.prepare_threads)
                 ahead_items += job.prepared_items
 
-    def _run(self, preload: tuple[str, ...]) -> None:
-        with pinned(self._processor.cpus):
+    def _run(self, preload: tuple[Key, ...]) -> None:
+        with pinned(self.processor.cpus):
             try:
-                for variant in preload:
-                    self._warm_up(variant)
+                for key in preload:
+                    self._warm_up(key)
                 self.ready.set_result(None)
             except Exception as error:  # handed on to whoever waits for `ready`
                 self.ready.set_exception(error)
             while (job := self._next_job()) is not None:
-                self._perform(job)
-                with self._changed:
-                    job.forget()
-                    self._jobs.popleft()
-        for engine in self._engines.values():
-            engine.close()
+                reply = self._perform(job)
+                self._finish(job)  # before it is told, so that whoever asks then hears of a free processor
+                self._answerer.submit(_answer, job, reply, self._repertoire.family(job.message.family))
+        self._models.close()
 
-    def _warm_up(self, variant: str) -> None:
-        spec = self._family.model(variant).input
-        self._engines[variant] = load_engine(self._family, variant, self._processor)
-        self._engines[variant].infer(np.zeros((1, *spec.item_shape), dtype=spec.dtype))  # the first call is slower
+    def _warm_up(self, key: Key) -> None:
+        spec = self._repertoire.family(key[0]).model(key[1]).input
+        self._models.get(key).infer(np.zeros((1, *spec.item_shape), dtype=spec.dtype))  # the first call is slower
 
     def _next_job(self) -> Job | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._jobs or self._closing)
-            return self._jobs[0] if self._jobs else None
+            self._changed.wait_for(lambda: len(self._turns) or self._closing)
+            self._current = self._turns.take() if len(self._turns) else None
+            return self._current
 
-    def _perform(self, job: Job) -> None:
+    def _finish(self, job: Job) -> None:
+        with self._changed:
+            job.forget()
+            self._current = None
+            waiting = {other.message.request for other in self._turns}
+            self._done_s = {request: done_s for request, done_s in self._done_s.items() if request in waiting}
+            self._done_s[job.message.request] = self._free_s
+            self._changed.notify_all()
+
+    def _perform(self, job: Job) -> TaskReply:
         started_s = max(job.arrived_s, self._free_s)
+        others_s = started_s - max(job.arrived_s, self._done_s.get(job.message.request, -math.inf))
         load_s, failure = 0.0, None
         try:
             if time.monotonic() > job.expires_s:
                 raise TaskRefusedError("it came too late to be started")
+            self._refuse_abandoned(job)
             self._pace.begin(job.arrived_s)
-            load_s = self._load(job.message.variant)
+            load_s = self._load(job)
             for _ in range(job.batches):
                 self._infer_batch(job)
         except Exception as error:  # whatever happens in an engine must not end this thread; the sender is told
             failure = _reason(error)
         self._free_s = time.monotonic()
-        reply = TaskReply(
+        if failure is None:
+            self._learn(job, self._free_s - started_s - load_s)
+        return TaskReply(
             request=job.message.request,
             task=job.message.task,
             busy_s=self._free_s - started_s,
             load_s=load_s,
+            others_s=others_s,
             failure=failure,
         )
-        self._answerer.submit(_answer, job, reply, self._family)
 
-    def _load(self, variant: str) -> float:
-        if variant in self._resident:
+    def _learn(self, job: Job, run_s: float) -> None:
+        message = job.message
+        self._items_done += len(message.items)
+        profile = self._repertoire.profile(message.family, self.processor.name, message.variant)
+        if profile is not None and message.batch <= max(profile.latency_s):
+            self._speed.observe(predicted_s=profile.run_s(len(message.items), message.batch), observed_s=run_s)
+
+    def _load(self, job: Job) -> float:
+        if job.key in self._resident:
             return 0.0
         began_s = time.monotonic()
-        if variant not in self._engines:
-            self._engines[variant] = load_engine(self._family, variant, self._processor)
-        self._resident.add(variant)
-        self._pace.load(variant)
+        self._models.get(job.key)
+        self._resident = self._resident.intersection(self._models.keys) | {job.key}  # others may have had to leave
+        self._pace.load(job.message.variant)
         return time.monotonic() - began_s
 
     def _infer_batch(self, job: Job) -> None:
         with self._changed:
-            if job.abandoned:
-                raise TaskRefusedError("it was abandoned")
+            self._refuse_abandoned(job)
             self._prepare_ahead()
+            if not job.prepared_items:  # what waits behind it may have been prepared when it was not yet there
+                job.prepare_next(self._preparers, self._settings.prepare_threads)
             preparing = job.take()
             self._prepare_ahead()
         batch = preparing.finish()
         job.errors |= batch.errors
         if not batch.items:
             return
-        scores = self._engines[job.message.variant].infer(batch.tensor)
+        scores = self._models.get(job.key).infer(batch.tensor)
         if not np.isfinite(scores).all():
             raise ModelError(f"variant {job.message.variant!r} answered with scores that are no numbers")
         self._pace.call(job.message.variant, len(batch.items))
         job.answered.extend(batch.items)
         job.scores.append(scores)
+
+    @staticmethod
+    def _refuse_abandoned(job: Job) -> None:
+        if job.abandoned:
+            raise TaskRefusedError("it was abandoned")
 
 
 def _answer(job: Job, reply: TaskReply, family: Family) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from equipoise.core.cluster import Cluster
-from equipoise.core.plan import Plan
+from equipoise.core.plan import Conditions, Plan
 from equipoise.core.request import Prefer, Request
 from equipoise.dispatch.settings import Settings
 from equipoise.planning.fleet import Fleet
@@ -17,7 +17,12 @@ from equipoise.planning.strategies import strategy_named
 
 
 def admit(
-    request: Request, cluster: Cluster, strategy: str = "equipoise", *, clock: Callable[[], float] | None = None
+    request: Request,
+    cluster: Cluster,
+    strategy: str = "equipoise",
+    *,
+    conditions: Conditions | None = None,
+    clock: Callable[[], float] | None = None,
 ) -> Plan:
     """A plan for the request; with slack, one that leaves the dispatcher its reserve before the deadline.
 
@@ -26,7 +31,8 @@ def admit(
     The bound is that of the request itself. Raises UnknownStrategyError and PlanningError.
     """
     fleet = Fleet.of(cluster)
-    full = plan_with(request, fleet, strategy=strategy, clock=clock)
+    conditions = conditions or {}
+    full = plan_with(request, fleet, conditions, strategy=strategy, clock=clock)
     reserve_s = Settings().reserve_before_s(request.deadline_s)
     in_time_anyway = full.latency_s <= request.deadline_s - reserve_s
     if not full.feasible or in_time_anyway or not strategy_named(strategy).adapts:
@@ -34,7 +40,8 @@ def admit(
     earlier = msgspec.structs.replace(
         request.requirement, deadline_s=request.deadline_s - reserve_s, throughput_per_s=None
     )
-    reserved = plan_with(msgspec.structs.replace(request, requirement=earlier), fleet, strategy=strategy, clock=clock)
+    sooner = msgspec.structs.replace(request, requirement=earlier)
+    reserved = plan_with(sooner, fleet, conditions, strategy=strategy, clock=clock)
     if not reserved.feasible:
         return full
     value = {

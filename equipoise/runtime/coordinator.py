@@ -93,6 +93,7 @@ async def run_request(
     dispatcher: Dispatcher,
     *,
     cluster: Cluster,
+    family: str,
     fabric: Fabric,
     items: Items,
     sink: Sink,
@@ -104,6 +105,7 @@ async def run_request(
 ) -> Ran:
     """Run one request to its end; once `interrupt` is set, keep what is answered and end early.
 
+    `family` is the identity of the family whose variants the cluster has.
     Raises whatever `sink` raises, and PlanningError; then, as when it is cancelled, the nodes are told to forget
     the rest. Afterwards nothing of the request is left on the event loop.
     """
@@ -111,7 +113,7 @@ async def run_request(
     run = _Run(
         dispatcher=dispatcher,
         fabric=fabric,
-        exchange=Exchange(fabric, items, settings.exchange),
+        exchange=Exchange(fabric, family, items, settings.exchange),
         sink=sink,
         planner=planner,
         hooks=hooks or Hooks(),
@@ -281,13 +283,23 @@ class _Run:
         except NodeError as error:
             self.events.put_nowait(TaskFailed(now_s=_now_s(), task=command.task, reason=str(error)))
             return
+        if reply.leaving:
+            reason = "it is about to leave the network"
+            self.events.put_nowait(NodeLost(now_s=_now_s(), node=command.pid.node, reason=reason))
         if reply.failure is not None:
             self.events.put_nowait(TaskFailed(now_s=_now_s(), task=command.task, reason=reply.failure))
             return
         self.answers[command.task] = reply.answers
         bad_items = tuple(answer.item for answer in reply.answers if answer.error is not None)
         self.events.put_nowait(
-            TaskDone(now_s=_now_s(), task=command.task, busy_s=reply.busy_s, load_s=reply.load_s, bad_items=bad_items)
+            TaskDone(
+                now_s=_now_s(),
+                task=command.task,
+                busy_s=reply.busy_s,
+                load_s=reply.load_s,
+                others_s=reply.others_s,
+                bad_items=bad_items,
+            )
         )
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

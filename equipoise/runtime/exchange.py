@@ -31,8 +31,9 @@ class ExchangeSettings:
 class Exchange:
     """Asks nodes on behalf of one request. Reading and encoding happen off the event loop."""
 
-    def __init__(self, fabric: Fabric, items: Items, settings: ExchangeSettings) -> None:
+    def __init__(self, fabric: Fabric, family: str, items: Items, settings: ExchangeSettings) -> None:
         self._fabric = fabric
+        self._family = family
         self._items = items
         self._settings = settings
         self._request = uuid.uuid4().hex
@@ -44,7 +45,7 @@ class Exchange:
         Items that cannot be read are answered with the reason, and go to no node.
         """
         async with self._turns.setdefault(command.pid, asyncio.Lock()):  # tasks leave in the order of the commands
-            payload, unreadable = await asyncio.to_thread(_encode_task, self._request, command, self._items)
+            payload, unreadable = await asyncio.to_thread(self._encode, command)
         if len(unreadable) == len(command.items):
             return TaskReply(request=self._request, task=command.task, answers=unreadable)
         node, timeout_s = command.pid.node, self._settings.ask_timeout_s
@@ -56,33 +57,35 @@ class Exchange:
             raise NodeError(f"it answered other items than those of task {command.task}", node=node)
         return reply
 
+    def _encode(self, command: SendTask) -> tuple[bytes, tuple[Answer, ...]]:
+        """The task as it travels, and the answers to the items that cannot even be read here."""
+        payloads: dict[int, bytes] = {}
+        unreadable: list[Answer] = []
+        for item in command.items:
+            try:
+                payloads[item] = self._items.payload(item)
+            except InputError as error:  # noqa: PERF203 - one bad item must not spoil the others
+                unreadable.append(Answer(item=item, error=str(error)))
+        message = TaskMessage(
+            coordinator=self._fabric.identity,
+            request=self._request,
+            task=command.task,
+            family=self._family,
+            processor=command.pid.processor,
+            variant=command.variant,
+            batch=command.batch,
+            expire_in_s=command.expire_in_s,
+            due_in_s=command.due_in_s,
+            items=tuple(payloads),
+            payloads=tuple(payloads.values()),
+        )
+        return _encode(message), tuple(unreadable)
+
     async def abandon(self, node: str, task: int | None) -> None:
         """Have the node forget one task, or all of this request."""
         payload = _encode(AbandonMessage(request=self._request, task=task))
         with suppress(NodeError):  # then it has nothing to forget, or will hear so when it is asked again
             await self._fabric.ask(node, Verb.ABANDON, payload, timeout_s=self._settings.abandon_timeout_s)
-
-
-def _encode_task(request: str, command: SendTask, items: Items) -> tuple[bytes, tuple[Answer, ...]]:
-    """The task as it travels, and the answers to the items that cannot even be read here."""
-    payloads: dict[int, bytes] = {}
-    unreadable: list[Answer] = []
-    for item in command.items:
-        try:
-            payloads[item] = items.payload(item)
-        except InputError as error:  # noqa: PERF203 - one bad item must not spoil the others
-            unreadable.append(Answer(item=item, error=str(error)))
-    message = TaskMessage(
-        request=request,
-        task=command.task,
-        processor=command.pid.processor,
-        variant=command.variant,
-        batch=command.batch,
-        expire_in_s=command.expire_in_s,
-        items=tuple(payloads),
-        payloads=tuple(payloads.values()),
-    )
-    return _encode(message), tuple(unreadable)
 
 
 def _decoded(payload: bytes, node: str) -> TaskReply:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from equipoise.core.cluster import Cluster, ProcessorId
 from equipoise.core.family import Family
-from equipoise.core.plan import Plan
+from equipoise.core.plan import Conditions, Plan
 from equipoise.core.receipt import Receipt
 from equipoise.core.request import Request
 from equipoise.dispatch.dispatcher import Dispatcher
@@ -17,6 +17,7 @@ from equipoise.dispatch.settings import Settings
 from equipoise.errors import OutputError
 from equipoise.fabric.base import Fabric
 from equipoise.fabric.messages import Answer
+from equipoise.families.identity import identity_of
 from equipoise.families.items import item_key
 from equipoise.planning.strategies import strategy_named
 from equipoise.runtime.coordinator import CachingPlanner, Hooks, OnProgress, Ran, run_request
@@ -30,7 +31,7 @@ class Job:
     """A request, the plan to follow, and what it is about.
 
     `truth` has the right class by item index, for items with a label. `seed` is that of the random order in which
-    items are given out.
+    items are given out. `conditions` are those of the processors at the start.
     """
 
     request: Request
@@ -41,6 +42,7 @@ class Job:
     truth: Mapping[int, int] = field(default_factory=dict)
     emulated: bool = False
     seed: int = 0
+    conditions: Conditions = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +71,12 @@ async def execute(
         job.cluster,
         random.Random(job.seed).sample(range(job.request.items), job.request.items),
         settings=Settings(replan=strategy.adapts, pooled=strategy.pooled, duplicate_stragglers=strategy.adapts),
+        conditions=job.conditions,
     )
     ran = await run_request(
         dispatcher,
         cluster=job.cluster,
+        family=identity_of(job.family),
         fabric=fabric,
         items=job.items,
         sink=guard,

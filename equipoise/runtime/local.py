@@ -10,7 +10,8 @@ from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor
 from equipoise.errors import ConfigError
 from equipoise.fabric.inprocess import InProcessFabric
-from equipoise.node.agent import NodeAgent
+from equipoise.node.agent import NodeAgent, NodeFacts
+from equipoise.node.repertoire import Repertoire
 from equipoise.node.worker import Worker, WorkerSettings
 
 _MOST_PREPARE_THREADS = 4  # decoding keeps up with inference long before that
@@ -34,8 +35,10 @@ class LocalCluster:
             raise ConfigError(f"this machine has no processor {missing[0]!r}, only {', '.join(self._here)}")
 
     async def __aenter__(self) -> LocalCluster:
-        workers = {name: self._worker(name) for name in (processor.name for processor in self._node.processors)}
-        self._agent = NodeAgent(self.fabric.host(), self._node, self._family, workers)
+        repertoire = Repertoire.of(self._family, self._node)
+        workers = {processor.name: self._worker(repertoire, processor.name) for processor in self._node.processors}
+        facts = NodeFacts(name=self._node.name, memory_bytes=self._node.memory_bytes)
+        self._agent = NodeAgent(self.fabric.host(), facts, repertoire, workers)
         await self._agent.start()
         return self
 
@@ -45,10 +48,10 @@ class LocalCluster:
         await self.fabric.close()
         await self._agent.close()
 
-    def _worker(self, name: str) -> Worker:
+    def _worker(self, repertoire: Repertoire, name: str) -> Worker:
         processor = self._here[name]
         threads = max(1, min(processor.threads, _MOST_PREPARE_THREADS))
-        return Worker(self._family, processor, settings=WorkerSettings(prepare_threads=threads))
+        return Worker(repertoire, processor, settings=WorkerSettings(prepare_threads=threads))
 
 
 def _only_node(cluster: Cluster) -> Node:

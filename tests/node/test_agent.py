@@ -14,18 +14,26 @@ from equipoise.engines.processors import LocalProcessor
 from equipoise.errors import NodeError
 from equipoise.fabric.base import Verb
 from equipoise.fabric.inprocess import InProcessFabric
-from equipoise.fabric.messages import AbandonMessage, NodeDescription, TaskMessage, TaskReply
+from equipoise.fabric.messages import AbandonMessage, DescribeMessage, NodeStatus, TaskMessage, TaskReply
+from equipoise.families.identity import identity_of
 from equipoise.families.preprocess import pack_array
-from equipoise.node.agent import NodeAgent
+from equipoise.node.agent import NodeAgent, NodeFacts
+from equipoise.node.repertoire import Repertoire
 from equipoise.node.worker import Worker
 
 NODE = Node(name="pi", processors=(Processor(name="cpu", profiles=(Profile(variant="small", latency_s={1: 0.001}),)),))
 
 
+FAMILY: list[str] = []  # the identity of the tiny family
+
+
 @pytest.fixture
 async def network(tiny_family: Family) -> AsyncIterator[InProcessFabric]:
+    FAMILY.append(identity_of(tiny_family))
     fabric = InProcessFabric()
-    agent = NodeAgent(fabric.host(), NODE, tiny_family, {"cpu": Worker(tiny_family, LocalProcessor(name="cpu"))})
+    repertoire = Repertoire.of(tiny_family, NODE)
+    worker = Worker(repertoire, LocalProcessor(name="cpu"))
+    agent = NodeAgent(fabric.host(), NodeFacts(name="pi", memory_bytes=10**9), repertoire, {"cpu": worker})
     await agent.start()
     yield fabric
     await fabric.close()
@@ -34,7 +42,16 @@ async def network(tiny_family: Family) -> AsyncIterator[InProcessFabric]:
 
 async def infer(fabric: InProcessFabric, **changes: object) -> TaskReply:
     grey = pack_array(np.full((8, 8, 3), 200, dtype=np.uint8))
-    fields = {"request": "r", "task": 1, "processor": "cpu", "variant": "small", "batch": 1, "expire_in_s": None}
+    fields = {
+        "coordinator": fabric.identity,
+        "family": FAMILY[-1],
+        "request": "r",
+        "task": 1,
+        "processor": "cpu",
+        "variant": "small",
+        "batch": 1,
+        "expire_in_s": None,
+    }
     message = TaskMessage(**fields | {"items": (7,), "payloads": (grey,)} | changes)  # type: ignore[arg-type]
     reply = await fabric.ask("pi", Verb.INFER, msgspec.msgpack.encode(message), timeout_s=10)
     return msgspec.msgpack.decode(reply, type=TaskReply)
@@ -67,9 +84,32 @@ async def test_forgetting_what_it_never_had_is_no_error(network: InProcessFabric
     assert await network.ask("pi", Verb.ABANDON, forget, timeout_s=10) == b""
 
 
-async def test_it_describes_itself_and_its_family(network: InProcessFabric, tiny_family: Family) -> None:
-    reply = await network.ask("pi", Verb.DESCRIBE, b"", timeout_s=10)
-    description = msgspec.msgpack.decode(reply, type=NodeDescription)
+async def describe(fabric: InProcessFabric, **wanted: object) -> NodeStatus:
+    message = msgspec.msgpack.encode(DescribeMessage(**wanted))  # type: ignore[arg-type]
+    return msgspec.msgpack.decode(await fabric.ask("pi", Verb.DESCRIBE, message, timeout_s=10), type=NodeStatus)
 
-    assert (description.node, description.family, description.emulated) == (NODE, "tiny", False)
-    assert len(description.family_sha256) == 64
+
+async def test_it_describes_itself_and_its_families(network: InProcessFabric, tiny_family: Family) -> None:
+    status = await describe(network)
+
+    assert (status.name, status.emulated, status.memory_bytes) == ("pi", False, 10**9)
+    (family,) = status.families
+    assert (family.name, family.identity) == ("tiny", FAMILY[-1])
+    assert family.variants == tiny_family.described_variants()
+    assert family.profiles == {"cpu": NODE.processors[0].profiles}
+
+
+async def test_its_queue_and_what_is_loaded_are_part_of_what_it_tells(network: InProcessFabric) -> None:
+    await infer(network)
+
+    (processor,) = (await describe(network)).processors
+    assert (processor.queue_tasks, processor.items_done) == (0, 1)
+    assert processor.resident == ((FAMILY[-1], "small"),)
+
+
+async def test_asked_for_a_family_that_it_lacks_it_says_that_it_has_none(network: InProcessFabric) -> None:
+    assert (await describe(network, family="0" * 64)).families == ()
+
+
+async def test_a_family_that_it_lacks_fails_the_task(network: InProcessFabric) -> None:
+    assert "is not known here" in str((await infer(network, family="0" * 64)).failure)

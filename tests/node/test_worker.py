@@ -10,15 +10,24 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from equipoise.core.cluster import Profile
+from equipoise.core.cluster import Node, Processor, Profile
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor
 from equipoise.fabric.messages import TaskMessage, TaskReply
+from equipoise.families.identity import identity_of
 from equipoise.families.preprocess import pack_array
+from equipoise.node.memory import ModelMemory
 from equipoise.node.pacing import AsDescribed
+from equipoise.node.repertoire import Repertoire
 from equipoise.node.worker import TaskRefusedError, Worker, WorkerSettings
 
 CPU = LocalProcessor(name="cpu")
+FAMILY: list[str] = []  # the identity of the tiny family
+
+
+@pytest.fixture(autouse=True)
+def _family(tiny_family: Family) -> None:
+    FAMILY.append(identity_of(tiny_family))
 
 
 def grey(item: int) -> bytes:
@@ -27,15 +36,24 @@ def grey(item: int) -> bytes:
 
 
 def task(
-    *items: int, number: int = 0, variant: str = "small", batch: int = 4, expire_in_s: float | None = None
+    *items: int,
+    number: int = 0,
+    variant: str = "small",
+    batch: int = 4,
+    expire_in_s: float | None = None,
+    due_in_s: float | None = None,
+    request: str = "r",
 ) -> TaskMessage:
     return TaskMessage(
-        request="r",
+        coordinator="c",
+        request=request,
+        family=FAMILY[-1],
         task=number,
         processor="cpu",
         variant=variant,
         batch=batch,
         expire_in_s=expire_in_s,
+        due_in_s=due_in_s,
         items=items,
         payloads=tuple(grey(item) for item in items),
     )
@@ -54,7 +72,7 @@ def far_slower_than_this_test() -> AsDescribed:
 
 @pytest.fixture
 def worker(tiny_family: Family) -> Iterator[Worker]:
-    worker = Worker(tiny_family, CPU)
+    worker = Worker(Repertoire.of(tiny_family), CPU)
     yield worker
     worker.close()
 
@@ -124,7 +142,7 @@ def test_a_model_that_cannot_be_loaded_fails_the_task_and_not_the_worker(tiny_fa
     shutil.copytree(tiny_family.folder, tmp_path / "family")
     family = load_family(tmp_path / "family")
     (tmp_path / "family" / "tiny.onnx").write_bytes(b"not a model any more")
-    worker = Worker(family, CPU)
+    worker = Worker(Repertoire.of(family), CPU)
 
     failures = [send(worker, task(0, number=n)).result(10).failure for n in (0, 1)]
 
@@ -134,7 +152,7 @@ def test_a_model_that_cannot_be_loaded_fails_the_task_and_not_the_worker(tiny_fa
 
 def test_a_full_queue_refuses_more(tiny_family: Family) -> None:
     slow = far_slower_than_this_test()
-    worker = Worker(tiny_family, CPU, pace=slow, settings=WorkerSettings(queue_bytes=100))
+    worker = Worker(Repertoire.of(tiny_family), CPU, pace=slow, settings=WorkerSettings(queue_bytes=100))
     reply = send(worker, task(0, batch=1))
 
     with pytest.raises(TaskRefusedError, match="full"):
@@ -144,7 +162,7 @@ def test_a_full_queue_refuses_more(tiny_family: Family) -> None:
 
 
 def test_an_abandoned_task_is_forgotten_and_the_next_one_done(tiny_family: Family) -> None:
-    worker = Worker(tiny_family, CPU, pace=far_slower_than_this_test())
+    worker = Worker(Repertoire.of(tiny_family), CPU, pace=far_slower_than_this_test())
     started, waiting = (send(worker, task(*range(5), number=n, batch=1)) for n in range(2))
     wanted = send(worker, task(0, number=2, batch=1))
     worker.abandon("r", 0)
@@ -158,7 +176,7 @@ def test_an_abandoned_task_is_forgotten_and_the_next_one_done(tiny_family: Famil
 
 def test_closing_answers_what_waits_and_leaves_no_thread(tiny_family: Family) -> None:
     before = set(threading.enumerate())
-    worker = Worker(tiny_family, CPU, pace=far_slower_than_this_test())
+    worker = Worker(Repertoire.of(tiny_family), CPU, pace=far_slower_than_this_test())
     replies = [send(worker, task(*range(5), number=n, batch=1)) for n in range(3)]
     worker.close()
 
@@ -170,7 +188,7 @@ def test_closing_answers_what_waits_and_leaves_no_thread(tiny_family: Family) ->
 
 def test_preloaded_variants_cost_no_task_its_loading_when_loading_is_not_described(tiny_family: Family) -> None:
     described = AsDescribed({"small": Profile(variant="small", latency_s={1: 0.001})})
-    worker = Worker(tiny_family, CPU, pace=described, preload=["small"])
+    worker = Worker(Repertoire.of(tiny_family), CPU, pace=described, preload=[(identity_of(tiny_family), "small")])
     worker.ready.result(10)
 
     assert send(worker, task(0, batch=1)).result(10).failure is None
@@ -178,7 +196,7 @@ def test_preloaded_variants_cost_no_task_its_loading_when_loading_is_not_describ
 
 
 def test_what_keeps_a_worker_from_being_ready_is_told(tiny_family: Family) -> None:
-    worker = Worker(tiny_family, CPU, preload=["huge"])
+    worker = Worker(Repertoire.of(tiny_family), CPU, preload=[(identity_of(tiny_family), "huge")])
 
     with pytest.raises(KeyError, match="huge"):
         worker.ready.result(10)
@@ -187,3 +205,67 @@ def test_what_keeps_a_worker_from_being_ready_is_told(tiny_family: Family) -> No
 
 def _fields(message: TaskMessage) -> dict[str, object]:
     return {name: getattr(message, name) for name in message.__struct_fields__}
+
+
+def test_what_is_due_first_is_done_first_whoever_asked_first(tiny_family: Family) -> None:
+    worker = Worker(Repertoire.of(tiny_family), CPU, pace=far_slower_than_this_test())
+    order: list[str] = []
+    replies = []
+    for request, due_in_s in (("first", None), ("patient", 500.0), ("urgent", 0.5)):
+        reply: Future[TaskReply] = Future()
+        reply.add_done_callback(lambda done: order.append(done.result().request))
+        worker.submit(task(0, request=request, due_in_s=due_in_s), time.monotonic(), reply.set_result)
+        replies.append(reply)
+
+    for reply in replies:
+        assert reply.result(30).failure is None
+    assert order[-1] == "patient"
+    assert replies[1].result().others_s > replies[1].result().busy_s  # it waited for both
+    worker.close()
+
+
+def test_nothing_is_left_of_the_work_of_a_coordinator_that_is_gone(tiny_family: Family) -> None:
+    worker = Worker(Repertoire.of(tiny_family), CPU, pace=far_slower_than_this_test())
+    replies = [send(worker, task(*range(5), number=n, batch=1)) for n in range(3)]
+    worker.abandon_work_of("c")
+
+    assert [reply.result(10).failure for reply in replies] == ["it was abandoned"] * 3
+    assert worker.wait_until_idle(10)
+    worker.close()
+
+
+def test_a_variant_leaves_when_memory_has_no_room_for_two(tiny_family: Family) -> None:
+    profiles = tuple(Profile(variant=name, latency_s={1: 0.01}, memory_bytes=60) for name in ("small", "large"))
+    node = Node(name="pi", processors=(Processor(name="cpu", profiles=profiles),))
+    worker = Worker(Repertoire.of(tiny_family, node), CPU, memory=ModelMemory(100))
+
+    loads = [send(worker, task(0, variant=variant)).result(10) for variant in ("small", "large", "large", "small")]
+
+    assert [reply.failure for reply in loads] == [None] * 4
+    assert [reply.load_s > 0 for reply in loads] == [True, True, False, True]
+    assert [variant for _, variant in worker.status().resident] == ["small"]
+    worker.close()
+
+
+def test_a_variant_that_alone_is_too_large_for_the_memory_fails_its_tasks(tiny_family: Family) -> None:
+    profile = Profile(variant="small", latency_s={1: 0.01}, memory_bytes=101)
+    node = Node(name="pi", processors=(Processor(name="cpu", profiles=(profile,)),))
+    worker = Worker(Repertoire.of(tiny_family, node), CPU, memory=ModelMemory(100))
+
+    assert "needs 101 bytes" in str(send(worker, task(0)).result(10).failure)
+    worker.close()
+
+
+def test_the_queue_is_told_in_seconds_by_the_profiles(tiny_family: Family) -> None:
+    profile = Profile(variant="small", latency_s={1: 1.0}, load_s=0.5)
+    node = Node(name="pi", processors=(Processor(name="cpu", profiles=(profile,)),))
+    worker = Worker(Repertoire.of(tiny_family, node), CPU, pace=AsDescribed({"small": profile}))
+    for number in range(2):
+        send(worker, task(0, 1, number=number, batch=1))
+
+    status = worker.status()
+
+    assert status.queue_tasks == 2
+    assert 4.0 <= status.queue_s <= 5.0  # four items, and the load until it is over
+    worker.abandon("r", None)
+    worker.close()

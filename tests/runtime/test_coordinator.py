@@ -27,13 +27,21 @@ from equipoise.errors import OutputError
 from equipoise.fabric.base import Verb
 from equipoise.fabric.inprocess import InProcessFabric
 from equipoise.fabric.messages import Answer, TaskMessage, TaskReply
-from equipoise.node.agent import NodeAgent
+from equipoise.families.identity import identity_of
+from equipoise.node.agent import NodeAgent, NodeFacts
 from equipoise.node.pacing import AsDescribed
+from equipoise.node.repertoire import Repertoire
 from equipoise.node.worker import Worker
 from equipoise.runtime.coordinator import CachingPlanner, Hooks, Ran, interrupted_by, run_request
 from equipoise.runtime.local import LocalCluster
 
 FASTEST = Requirement(prefer=Prefer.LATENCY)
+FAMILY: list[str] = []  # the identity of the tiny family
+
+
+@pytest.fixture(autouse=True)
+def _family(tiny_family: Family) -> None:
+    FAMILY.append(identity_of(tiny_family))
 
 
 def boards(family: Family, *item_s: float) -> Cluster:
@@ -58,8 +66,11 @@ async def playing(family: Family, cluster: Cluster) -> AsyncIterator[InProcessFa
     agents = []
     for node in cluster.nodes:
         profiles = {profile.variant: profile for profile in node.processors[0].profiles}
-        worker = Worker(family, LocalProcessor(name="cpu"), pace=AsDescribed(profiles), preload=profiles)
-        agents.append(NodeAgent(fabric.host(), node, family, {"cpu": worker}, emulated=True))
+        repertoire = Repertoire.of(family, node)
+        preload = [(identity_of(family), variant) for variant in profiles]
+        worker = Worker(repertoire, LocalProcessor(name="cpu"), pace=AsDescribed(profiles), preload=preload)
+        facts = NodeFacts(name=node.name, link=node.link)
+        agents.append(NodeAgent(fabric.host(), facts, repertoire, {"cpu": worker}))
         await agents[-1].start()
     try:
         yield fabric
@@ -85,6 +96,7 @@ async def run(
         run_request(
             Dispatcher(request, cluster, order, settings=settings),
             cluster=cluster,
+            family=FAMILY[-1],
             fabric=fabric,
             items=items,
             sink=sink,

@@ -24,11 +24,19 @@ from equipoise.dispatch.commands import Outcome
 from equipoise.dispatch.dispatcher import Dispatcher
 from equipoise.errors import ConfigError, EmulationError, NodeUnreachableError
 from equipoise.fabric.base import Fabric, Verb
-from equipoise.fabric.messages import NodeDescription
+from equipoise.fabric.messages import NodeStatus
+from equipoise.families.identity import identity_of
 from equipoise.families.manifest import load_family
 from equipoise.runtime.coordinator import CachingPlanner, Hooks, Ran, run_request
 from equipoise.runtime.emulation import EmulatedCluster
 from equipoise.runtime.inputs import Items, find_items
+
+FAMILY: list[str] = []  # the identity of the tiny family
+
+
+@pytest.fixture(autouse=True)
+def _family(tiny_family: Family) -> None:
+    FAMILY.append(identity_of(tiny_family))
 
 
 def boards(family: Family, item_s: float = 0.004, *, names: str = "abc", link: Link | None = None) -> Cluster:
@@ -43,13 +51,16 @@ def boards(family: Family, item_s: float = 0.004, *, names: str = "abc", link: L
     )
 
 
-async def run(cluster: Cluster, fabric: Fabric, items: Items, sink: Kept, hooks: Hooks | None = None) -> Ran:
+async def run(
+    cluster: Cluster, fabric: Fabric, items: Items, sink: Kept, hooks: Hooks | None = None, *, family: str = ""
+) -> Ran:
     request = Request(items=len(items), requirement=Requirement(prefer=Prefer.LATENCY))
     order = random.Random(7).sample(range(len(items)), len(items))
     return await asyncio.wait_for(
         run_request(
             Dispatcher(request, cluster, order),
             cluster=cluster,
+            family=family or FAMILY[-1],
             fabric=fabric,
             items=items,
             sink=sink,
@@ -134,9 +145,10 @@ async def test_nodes_describe_themselves_as_emulated(tiny_family: Family) -> Non
     async with EmulatedCluster(tiny_family, cluster) as emulated:
         reply = await emulated.fabric.ask("a", Verb.DESCRIBE, b"", timeout_s=10)
 
-    description = msgspec.msgpack.decode(reply, type=NodeDescription)
-    assert description.node == cluster.node("a")
-    assert description.emulated
+    status = msgspec.msgpack.decode(reply, type=NodeStatus)
+    (processor,) = cluster.node("a").processors
+    assert status.families[0].profiles == {"cpu": processor.profiles}
+    assert status.emulated
 
 
 async def test_no_process_thread_or_file_is_left(tiny_family: Family) -> None:
@@ -202,7 +214,7 @@ async def test_real_images_through_real_models_on_three_boards() -> None:
     images = sorted((LADDER / "images" / "nips17-imagenet-750" / "images").iterdir())[:64]
     sink = Kept()
     async with EmulatedCluster(family, cluster) as emulated:
-        ran = await run(cluster, emulated.fabric, find_items(map(str, images)), sink)
+        ran = await run(cluster, emulated.fabric, find_items(map(str, images)), sink, family=identity_of(family))
 
     assert ran.finish.outcome is Outcome.ANSWERED
     assert sorted(sink.answers) == list(range(64))

@@ -1,0 +1,74 @@
+"""The models that a processor has loaded: no more than memory allows, those used longest ago leave first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from equipoise.engines.base import Engine
+from equipoise.engines.processors import LocalProcessor
+from equipoise.engines.registry import load_engine
+from equipoise.errors import ModelError
+from equipoise.node.memory import ModelMemory
+from equipoise.node.repertoire import Repertoire
+
+Key = tuple[str, str]  # identity of a family, name of a variant
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    engine: Engine
+    size_bytes: int
+
+
+class LoadedModels:
+    """Engines by family and variant; used by the one thread of a processor, `keys` by any."""
+
+    def __init__(self, repertoire: Repertoire, processor: LocalProcessor, memory: ModelMemory) -> None:
+        self._repertoire = repertoire
+        self._processor = processor
+        self._memory = memory
+        self._loaded: OrderedDict[Key, _Loaded] = OrderedDict()
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """What is loaded, the one used last at the end."""
+        return tuple(self._loaded)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._loaded
+
+    def get(self, key: Key) -> Engine:
+        """The engine, loaded if need be. Raises KeyError, and ModelError if it cannot be loaded or has no room."""
+        if key not in self._loaded:
+            size_bytes = self._make_room(key)
+            try:
+                engine = load_engine(self._repertoire.family(key[0]), key[1], self._processor)
+            except BaseException:
+                self._memory.give_back(size_bytes)
+                raise
+            self._loaded[key] = _Loaded(engine, size_bytes)
+        self._loaded.move_to_end(key)
+        return self._loaded[key].engine
+
+    def close(self) -> None:
+        """Unload everything."""
+        while self._loaded:
+            self._unload_oldest()
+
+    def _make_room(self, key: Key) -> int:
+        profile = self._repertoire.profile(key[0], self._processor.name, key[1])
+        size_bytes = profile.memory_bytes if profile is not None else 0
+        while not self._memory.take(size_bytes):
+            if not self._loaded:
+                raise ModelError(
+                    f"variant {key[1]!r} needs {size_bytes} bytes of memory; of the {self._memory.total_bytes:.0f} "
+                    f"that models may have here, other processors use {self._memory.used_bytes}"
+                )
+            self._unload_oldest()
+        return size_bytes
+
+    def _unload_oldest(self) -> None:
+        _, oldest = self._loaded.popitem(last=False)
+        oldest.engine.close()
+        self._memory.give_back(oldest.size_bytes)

@@ -1,0 +1,76 @@
+"""What a node can run, and what that costs: families, and profiles by processor and variant."""
+
+from __future__ import annotations
+
+from equipoise.core.cluster import Node, Profile
+from equipoise.core.family import Family
+from equipoise.fabric.messages import FamilyStatus
+from equipoise.families.identity import identity_of
+
+
+class Repertoire:
+    """Families by identity. Written on the event loop's thread, read on any."""
+
+    def __init__(self) -> None:
+        self._families: dict[str, Family] = {}
+        self._profiles: dict[tuple[str, str, str], Profile] = {}  # family, processor, variant
+        self._missing: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, family: Family, node: Node | None = None) -> Repertoire:
+        """One family, with the profiles that a node is described with."""
+        repertoire = cls()
+        identity = repertoire.add(family)
+        for processor in node.processors if node else ():
+            for profile in processor.profiles:
+                repertoire.learn(identity, processor.name, profile)
+        return repertoire
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Of every family, in the order in which they came."""
+        return tuple(self._families)
+
+    def add(self, family: Family, *, missing: int = 0) -> str:
+        """Take a family in, or in place of what was known of it; so many pairs are still to be measured."""
+        identity = identity_of(family)
+        self._families[identity] = family
+        self._missing[identity] = missing
+        return identity
+
+    def learn(self, identity: str, processor: str, profile: Profile) -> None:
+        """What a variant costs on a processor."""
+        self._profiles[identity, processor, profile.variant] = profile
+
+    def settle(self, identity: str) -> None:
+        """A pair has been measured, or cannot be."""
+        self._missing[identity] = max(0, self._missing[identity] - 1)
+
+    def family(self, identity: str) -> Family:
+        """The family of that identity. Raises KeyError."""
+        return self._families[identity]
+
+    def profile(self, identity: str, processor: str, variant: str) -> Profile | None:
+        """What the pair costs, as far as that is known."""
+        return self._profiles.get((identity, processor, variant))
+
+    def profiles(self, identity: str, processor: str) -> tuple[Profile, ...]:
+        """What the evaluated variants cost on a processor, in the order of the family."""
+        found = (
+            self.profile(identity, processor, model.name)
+            for model in self._families[identity].models
+            if model.accuracy is not None
+        )
+        return tuple(profile for profile in found if profile is not None)
+
+    def status(self, identity: str, processors: tuple[str, ...]) -> FamilyStatus:
+        """What others are told of a family."""
+        family = self._families[identity]
+        evaluated = any(model.accuracy is not None for model in family.models)
+        return FamilyStatus(
+            identity=identity,
+            name=family.name,
+            variants=family.described_variants() if evaluated else (),
+            profiles={name: self.profiles(identity, name) for name in processors},
+            missing=self._missing[identity],
+        )
