@@ -4,7 +4,8 @@
     ├── UsageError              the command line asks for something that makes no sense
     ├── ConfigError             a file that a person wrote is wrong     .path  .place
     ├── PlanningError
-    │   └── UnknownStrategyError
+    │   ├── UnknownStrategyError
+    │   └── OnlineStrategyError
     ├── ModelError              a model file cannot be loaded or run    .path
     ├── InputError              an item cannot be read or decoded       .source
     ├── EmulationError          this machine cannot play the described board
@@ -58,6 +59,12 @@ class PlanningError(EquipoiseError):
 
 class UnknownStrategyError(PlanningError):
     """No strategy has this name; the message lists those that exist."""
+
+    exit_code = 2
+
+
+class OnlineStrategyError(PlanningError):
+    """This strategy decides online, item by item: it has no plan, and can only be simulated."""
 
     exit_code = 2
 

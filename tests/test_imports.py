@@ -14,12 +14,14 @@ PACKAGE = Path(__file__).parent.parent / "equipoise"
 LAYERS = (
     ("equipoise.errors",),
     ("equipoise.core",),
-    ("equipoise.planning", "equipoise.dispatch", "equipoise.profiling.feedback"),
+    ("equipoise.planning", "equipoise.dispatch", "equipoise.policies", "equipoise.profiling.feedback"),
     ("equipoise.families", "equipoise.engines", "equipoise.profiling", "equipoise.trust"),
     ("equipoise.fabric", "equipoise.node", "equipoise.runtime"),
     ("equipoise.cli", "equipoise.__main__"),
 )
-PURE = ("equipoise.core", "equipoise.planning", "equipoise.dispatch", "equipoise.profiling.feedback")
+PURE = (
+    "equipoise.core", "equipoise.planning", "equipoise.dispatch", "equipoise.policies", "equipoise.profiling.feedback",
+)  # fmt: skip
 OUTSIDE_WORLD = {
     "asyncio", "concurrent", "multiprocessing", "os", "queue", "random", "select", "selectors", "signal", "socket",
     "ssl", "subprocess", "threading", "time", "urllib", "zenoh",

@@ -190,20 +190,24 @@ class Dispatcher:
         ending = self._ending()
         if ending is not None:
             return self._end(*ending)
+        return self._assign() + self._ask_to_be_woken()
+
+    def _assign(self) -> list[Command]:
+        """Who is to work on what now."""
         commands: list[Command] = []
         for lane in self._flight.hungry.values():
             commands += self._fill(lane)
         self._flight.hungry.clear()
         if self._course.is_due(self._pool.open_items, self._now_s):
             commands.append(self._ask_for_plan())
-        return commands + self._duplicate_stragglers() + self._ask_to_be_woken()
+        return commands + self._duplicate_stragglers()
 
     def _ending(self) -> tuple[Outcome, str] | None:
         if self._pool.settled:
             return (Outcome.ABANDONED, self._trouble) if self._pool.given_up_items else (Outcome.ANSWERED, "")
         if self._now_s >= self._deadline_s and self._deadline_ends_it:
             return Outcome.STOPPED, "the deadline has passed"
-        if any(lane.usable for lane in self._lanes.values()):
+        if self._can_go_on:
             self._stranded_since_s = math.inf
             return None
         self._stranded_since_s = min(self._stranded_since_s, self._now_s)
@@ -213,6 +217,10 @@ class Dispatcher:
         if hopeless or self._now_s >= self._stranded_since_s + self._settings.patience_s:
             return Outcome.ABANDONED, f"no processor is left: {self._trouble}"
         return None
+
+    @property
+    def _can_go_on(self) -> bool:
+        return any(lane.usable for lane in self._lanes.values())
 
     @property
     def _deadline_ends_it(self) -> bool:
@@ -249,7 +257,7 @@ class Dispatcher:
     def _has_room(self, lane: Lane) -> bool:
         return len(lane.tasks) < self._settings.window_tasks or not lane.covers_travel
 
-    def _send(self, lane: Lane, variant: str, batch: int, items: tuple[int, ...]) -> Command:
+    def _send(self, lane: Lane, variant: str, batch: int, items: tuple[int, ...]) -> SendTask:
         task = self._flight.send(lane, variant, batch, items, self._now_s)
         self._tally.sent(task, self._now_s)
         expires = self._deadline_ends_it and math.isfinite(self._deadline_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from equipoise.core.cluster import ProcessorId
@@ -21,6 +22,7 @@ class Flight:
         self.lanes = lanes
         self.tasks: dict[int, Task] = {}
         self.given_up: dict[int, Task] = {}
+        self.by_variant: Counter[str] = Counter()  # items in flight; those that two tasks hold count twice
         self.hungry: dict[ProcessorId, Lane] = {}
         self._belief = belief
         self._next_task = 0
@@ -31,6 +33,7 @@ class Flight:
         task = lane.describe_task(variant, items, batch, now_s, number=self._next_task, retried=retried)
         self._next_task += 1
         self.tasks[task.number] = task
+        self.by_variant[variant] += len(items)
         lane.add(task, now_s)
         self._belief.watch(lane)
         return task
@@ -75,6 +78,7 @@ class Flight:
     def _retire(self, task: Task, now_s: float) -> None:
         lane = self.lanes[task.pid]
         del self.tasks[task.number]
+        self.by_variant[task.variant] -= len(task.items)
         lane.remove(task, now_s)
         self._belief.watch(lane)
         self.hungry[lane.pid] = lane

@@ -57,6 +57,8 @@ class Lane:
     condition: Condition
     free_s: float = -math.inf  # until then it does the work of others; absolute
     tasks: dict[int, Task] = field(default_factory=dict)
+    items_in_flight: int = 0
+    work_in_flight_s: float = 0.0  # of its tasks, by the profile
     quotas: list[Quota] = field(default_factory=list)
     planned_finish_s: float = 0.0
     head_since_s: float = 0.0
@@ -141,6 +143,8 @@ class Lane:
             self.head_since_s = max(now_s, self.free_s)
         self.uplink.send(task.size_bytes, now_s)
         self.tasks[task.number] = task
+        self.items_in_flight += len(task.items)
+        self.work_in_flight_s += task.load_s + task.run_s
         self.variant = task.variant
         self.resident.add(task.variant)
 
@@ -149,6 +153,8 @@ class Lane:
         if task is self.head:
             self.head_since_s = now_s
         del self.tasks[task.number]
+        self.items_in_flight -= len(task.items)
+        self.work_in_flight_s = self.work_in_flight_s - task.load_s - task.run_s if self.tasks else 0.0
 
     @property
     def due_s(self) -> float:

@@ -1,9 +1,18 @@
 """The literature's ways to plan, to compare with. Each one offers a few candidates; the best of them is its plan.
 
-`uniform` and `proportional` share the items equally or by speed and run the most accurate variant that a processor has,
-as distribution without accuracy configurations does (MoDNN, DATE 2017, splits by capability). The `-variant` ones
-also choose a variant, one for all, as model switching does (Zhang et al., HotCloud 2020). `work-stealing` lets
-whoever is idle pull the next item (DeepThings, TCAD 2018). `single` uses one node.
+`uniform`, `proportional`
+    Shares are equal or in proportion to capability, as MoDNN splits (Mao, Chen, Nixon, Krieger and Chen, "MoDNN: Local
+    Distributed Mobile Computing System for Deep Neural Network", DATE 2017). Adapted: MoDNN splits the layers of one
+    image, here whole images are shared out; it has no accuracy configurations, so a processor runs its most accurate.
+`uniform-variant`, `proportional-variant`
+    The same shares, and one variant for all that is chosen by the requirement, as model switching does (Zhang et al.,
+    "Model-Switching", HotCloud 2020). Adapted: chosen once, by the cost model; the online form is `model-switching`.
+`work-stealing`
+    Whoever is idle takes the next piece (Zhao, Barijough and Gerstlauer, "DeepThings: Distributed Adaptive Deep
+    Learning Inference on Resource-Constrained IoT Edge Clusters", IEEE TCAD 37(11), 2018). Adapted: the pieces are
+    whole images rather than partitions of fused layers; one variant for all, chosen by the requirement.
+`single`
+    One node does everything: no distribution at all.
 """
 
 from __future__ import annotations

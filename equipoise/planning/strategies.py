@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from equipoise.core.plan import Plan
-from equipoise.errors import UnknownStrategyError
+from equipoise.errors import OnlineStrategyError, UnknownStrategyError
 from equipoise.planning import baselines, exact, joint, proteus
 from equipoise.planning.predict import Prediction
 from equipoise.planning.problem import Ints, Problem
@@ -81,9 +81,31 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
+# These decide item by item while the request runs, so that there is nothing to plan; see equipoise/policies.
+ONLINE = {
+    "join-shortest-queue": "to the shortest queue, one variant for all",
+    "power-of-two": "to the shorter of two queues drawn at random, one variant for all",
+    "fastest-host": "to the node that answered fastest of late, one variant for all",
+    "model-switching": "one variant for all, switched by load",
+    "infaas": "the cheapest variant that keeps the floor, where it is answered first",
+    "bandit": "response times learned, the quickest that is accurate enough",
+}
+
+
+def unknown_strategy(name: str) -> UnknownStrategyError:
+    """What to raise about a name that nothing has."""
+    return UnknownStrategyError(f"unknown strategy {name!r}; known: {', '.join([*STRATEGIES, *ONLINE])}")
+
+
 def strategy_named(name: str) -> Strategy:
-    """The strategy of that name. Raises UnknownStrategyError, which lists those that exist."""
-    try:
-        return STRATEGIES[name]
-    except KeyError:
-        raise UnknownStrategyError(f"unknown strategy {name!r}; known: {', '.join(STRATEGIES)}") from None
+    """The strategy of that name. Raises UnknownStrategyError, which lists those that exist.
+
+    Raises OnlineStrategyError if that one decides online, so that it has no plan.
+    """
+    if name in ONLINE:
+        raise OnlineStrategyError(
+            f"strategy {name!r} decides online, item by item, and makes no plan; it can only be simulated"
+        )
+    if name not in STRATEGIES:
+        raise unknown_strategy(name)
+    return STRATEGIES[name]

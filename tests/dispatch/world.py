@@ -22,6 +22,8 @@ from equipoise.core.request import Prefer, Request, Requirement, WhenLate
 from equipoise.dispatch.commands import AbandonTask, AcceptAnswers, AskForPlan, Command, Finish, SendTask, WakeAt
 from equipoise.dispatch.dispatcher import Dispatcher
 from equipoise.dispatch.events import Event, NodeLost, NodeReturned, PlanReady, TaskDone, TaskFailed, Tick
+from equipoise.dispatch.online import OnlineDispatcher
+from equipoise.dispatch.policy import Policy
 from equipoise.dispatch.settings import Settings
 from equipoise.planning.planner import plan as plan_request
 
@@ -102,12 +104,17 @@ class World:
         plan_delay_s: Callable[[], float] = lambda: 0.0,
         bad_items: frozenset[int] = frozenset(),
         checked: bool = True,
+        policy: Policy | None = None,
     ) -> None:
         self.cluster, self.request, self.strategy = cluster, request, strategy
         self.random = random.Random(seed)
         order = list(range(request.items))
         self.random.shuffle(order)
-        self.dispatcher = Dispatcher(request, cluster, order, settings=settings)
+        self.dispatcher = (
+            Dispatcher(request, cluster, order, settings=settings)
+            if policy is None
+            else OnlineDispatcher(request, cluster, order, policy=policy)
+        )
         self.boards = {processor: Board() for processor, _ in cluster.processors()}
         self.bad_items, self.plan_delay_s, self.checked = bad_items, plan_delay_s, checked
         self.now_s = 0.0
