@@ -1,7 +1,7 @@
-"""The dispatcher that asks a policy where every item goes, instead of following a plan.
+"""The dispatcher that asks a router where every item goes, instead of following a plan.
 
 Losses, failures, late answers, the deadline and the books are the dispatcher's own: only the assignment differs. All
-items of a request are there from the start; the policy is asked for one call after the other until it holds back.
+items of a request are there from the start; the router is asked for one call after the other until it holds back.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from equipoise.dispatch.commands import Command, SendTask
 from equipoise.dispatch.dispatcher import Dispatcher
 from equipoise.dispatch.events import Event, TaskDone, Tick
 from equipoise.dispatch.lane import Lane
-from equipoise.dispatch.policy import Answered, Policy, Seen, Situation
+from equipoise.dispatch.router import Answered, Router, Seen, Situation
 from equipoise.dispatch.settings import Settings
 
-# A serving system neither plans again nor sends the same query twice; how much a processor is sent, the policy says.
+# A serving system neither plans again nor sends the same query twice; how much a processor is sent, the router says.
 ONLINE = Settings(replan=False, duplicate_stragglers=False, window_tasks=sys.maxsize)
 
 
@@ -33,19 +33,19 @@ class OnlineDispatcher(Dispatcher):
         cluster: Cluster,
         order: Sequence[int],
         *,
-        policy: Policy,
+        router: Router,
         settings: Settings = ONLINE,
         conditions: Conditions | None = None,
     ) -> None:
         super().__init__(request, cluster, order, settings=settings, conditions=conditions)
-        self._policy = policy
+        self._router = router
         self._seen = {
             pid: Seen(pid=pid, profiles=lane.profiles, resident=lane.resident) for pid, lane in self._lanes.items()
         }
         self._situation = Situation(processors=list(self._seen.values()))
         self._sent: dict[int, tuple[float, int]] = {}  # when, and behind how many items, each task in flight was sent
         self._all_changed = True  # and not only those whose tasks are over
-        self._held_back = False  # the policy waits, but nothing is in flight that it could wait for
+        self._held_back = False  # the router waits, but nothing is in flight that it could wait for
 
     def handle(self, event: Event) -> list[Command]:
         """As of any dispatcher."""
@@ -60,7 +60,7 @@ class OnlineDispatcher(Dispatcher):
         if task is None or sent is None:
             return
         self._all_changed |= self._lanes[task.pid].suspected  # it is slow, but alive
-        self._policy.learn(
+        self._router.learn(
             Answered(
                 now_s=event.now_s,
                 pid=task.pid,
@@ -78,7 +78,7 @@ class OnlineDispatcher(Dispatcher):
         self._flight.hungry.clear()
         commands: list[Command] = []
         while self._pool.open_items:
-            choice = self._policy.choose(self._now())
+            choice = self._router.choose(self._now())
             if choice is None:
                 break
             lane = self._lanes[choice.pid]
@@ -118,5 +118,5 @@ class OnlineDispatcher(Dispatcher):
         seen = self._seen[lane.pid]
         seen.usable, seen.in_flight_items = lane.usable, lane.items_in_flight
         seen.free_s = lane.head_since_s + lane.work_in_flight_s if lane.tasks else -math.inf
-        if lane.excluded:
+        if len(seen.profiles) != len(lane.profiles) - len(lane.excluded):
             seen.profiles = {variant: p for variant, p in lane.profiles.items() if lane.can_run(variant)}

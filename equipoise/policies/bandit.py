@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from equipoise.core.cluster import ProcessorId
-from equipoise.dispatch.policy import Answered, Choice, Seen, Situation
+from equipoise.dispatch.router import Answered, Choice, Seen, Situation
 from equipoise.policies.replicas import has_room, query
 
 EXPLORE = 0.05  # of the choices are made at random

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from equipoise.dispatch.policy import Answered, Choice, Seen, Situation
+from equipoise.dispatch.router import Answered, Choice, Seen, Situation
 from equipoise.policies.replicas import MAX_ONGOING, query
 
 REMEMBERED_S = 10.0  # how long a response time counts without news

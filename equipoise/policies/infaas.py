@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from equipoise.dispatch.policy import Answered, Choice, Seen, Situation
+from equipoise.dispatch.router import Answered, Choice, Seen, Situation
 from equipoise.policies.replicas import query
 
 

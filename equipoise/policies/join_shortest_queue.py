@@ -10,7 +10,7 @@ beyond it waits at the router; without one, a batch that is there from the start
 
 from __future__ import annotations
 
-from equipoise.dispatch.policy import Answered, Choice, Situation
+from equipoise.dispatch.router import Answered, Choice, Situation
 from equipoise.policies.replicas import shortest_queue
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from equipoise.dispatch.policy import Answered, Choice, Situation
+from equipoise.dispatch.router import Answered, Choice, Situation
 from equipoise.policies.replicas import shortest_queue
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from equipoise.dispatch.policy import Answered, Choice, Situation
+from equipoise.dispatch.router import Answered, Choice, Situation
 from equipoise.policies.replicas import has_room, shortest_queue
 
 

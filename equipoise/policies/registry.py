@@ -9,7 +9,7 @@ import numpy as np
 from equipoise.core.cluster import Cluster
 from equipoise.core.plan import Conditions
 from equipoise.core.request import Request
-from equipoise.dispatch.policy import Policy
+from equipoise.dispatch.router import Router
 from equipoise.planning.planner import plan
 from equipoise.planning.strategies import unknown_strategy
 from equipoise.policies.bandit import Bandit
@@ -19,7 +19,7 @@ from equipoise.policies.join_shortest_queue import JoinShortestQueue
 from equipoise.policies.model_switching import ModelSwitching
 from equipoise.policies.power_of_two import PowerOfTwo
 
-Make = Callable[[Request, Cluster, Conditions, np.random.Generator], Policy]
+Make = Callable[[Request, Cluster, Conditions, np.random.Generator], Router]
 
 
 def deployed_variant(request: Request, cluster: Cluster, conditions: Conditions) -> str:
@@ -35,27 +35,27 @@ def _accuracies(cluster: Cluster) -> dict[str, float]:
     return {variant.name: variant.accuracy for variant in cluster.variants}
 
 
-def _join_shortest_queue(request: Request, cluster: Cluster, conditions: Conditions, _: np.random.Generator) -> Policy:
+def _join_shortest_queue(request: Request, cluster: Cluster, conditions: Conditions, _: np.random.Generator) -> Router:
     return JoinShortestQueue(deployed_variant(request, cluster, conditions))
 
 
-def _power_of_two(request: Request, cluster: Cluster, conditions: Conditions, rng: np.random.Generator) -> Policy:
+def _power_of_two(request: Request, cluster: Cluster, conditions: Conditions, rng: np.random.Generator) -> Router:
     return PowerOfTwo(deployed_variant(request, cluster, conditions), rng)
 
 
-def _fastest_host(request: Request, cluster: Cluster, conditions: Conditions, _: np.random.Generator) -> Policy:
+def _fastest_host(request: Request, cluster: Cluster, conditions: Conditions, _: np.random.Generator) -> Router:
     return FastestHost(deployed_variant(request, cluster, conditions))
 
 
-def _model_switching(_: Request, cluster: Cluster, __: Conditions, ___: np.random.Generator) -> Policy:
+def _model_switching(_: Request, cluster: Cluster, __: Conditions, ___: np.random.Generator) -> Router:
     return ModelSwitching(_accuracies(cluster))
 
 
-def _infaas(request: Request, cluster: Cluster, _: Conditions, __: np.random.Generator) -> Policy:
+def _infaas(request: Request, cluster: Cluster, _: Conditions, __: np.random.Generator) -> Router:
     return Infaas(_accuracies(cluster), request.requirement.min_accuracy)
 
 
-def _bandit(_: Request, cluster: Cluster, __: Conditions, rng: np.random.Generator) -> Policy:
+def _bandit(_: Request, cluster: Cluster, __: Conditions, rng: np.random.Generator) -> Router:
     return Bandit(_accuracies(cluster), rng)
 
 
@@ -69,10 +69,10 @@ MAKERS: dict[str, Make] = {
 }
 
 
-def make_policy(
+def make_router(
     name: str, request: Request, cluster: Cluster, rng: np.random.Generator, conditions: Conditions | None = None
-) -> Policy:
-    """A new policy for one request; what it leaves to chance is drawn from `rng`.
+) -> Router:
+    """A new router for one request; what it leaves to chance is drawn from `rng`.
 
     Raises UnknownStrategyError, and PlanningError if no processor is available.
     """

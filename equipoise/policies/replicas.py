@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from equipoise.dispatch.policy import Choice, Seen
+from equipoise.dispatch.router import Choice, Seen
 
 MAX_ONGOING = 5
 

@@ -15,15 +15,15 @@ from equipoise.core.request import Prefer, WhenLate
 from equipoise.dispatch.commands import Outcome
 from equipoise.dispatch.online import OnlineDispatcher
 from equipoise.planning.strategies import ONLINE
-from equipoise.policies.registry import make_policy
+from equipoise.policies.registry import make_router
 
 BOARDS = cluster_of(a=0.002, b=0.004, c=0.008)
 
 
 def world_of(name: str, items: int = 400, *, deadline_s: float = 4.0, seed: int = 0) -> World:
     request = request_of(items, deadline_s=deadline_s, prefer=Prefer.ACCURACY)
-    policy = make_policy(name, request, BOARDS, np.random.default_rng(seed))
-    return World(BOARDS, request, seed=seed, policy=policy)
+    router = make_router(name, request, BOARDS, np.random.default_rng(seed))
+    return World(BOARDS, request, seed=seed, router=router)
 
 
 @pytest.mark.parametrize("name", ONLINE)
@@ -105,13 +105,13 @@ def test_the_mean_over_the_request_stays_above_the_floor_where_only_the_mean_is_
 
 
 class OnlineAdversary(Adversary):
-    """The same adversary, with a policy in place of plans."""
+    """The same adversary, with a router in place of plans."""
 
     @initialize(late=st.sampled_from(WhenLate), name=st.sampled_from(sorted(ONLINE)))
     def begin(self, late: WhenLate, name: str) -> None:
         request = request_of(ITEMS, deadline_s=1000.0, when_late=late)
-        policy = make_policy(name, request, THREE, np.random.default_rng(0))
-        self.dispatcher = OnlineDispatcher(request, THREE, range(ITEMS), policy=policy)
+        router = make_router(name, request, THREE, np.random.default_rng(0))
+        self.dispatcher = OnlineDispatcher(request, THREE, range(ITEMS), router=router)
         self.now_s, self.tasks, self.answered, self.finish = 0.0, {}, set(), None
         self.take_down(self.dispatcher.start(0.0))
 

@@ -23,7 +23,7 @@ from equipoise.dispatch.commands import AbandonTask, AcceptAnswers, AskForPlan, 
 from equipoise.dispatch.dispatcher import Dispatcher
 from equipoise.dispatch.events import Event, NodeLost, NodeReturned, PlanReady, TaskDone, TaskFailed, Tick
 from equipoise.dispatch.online import OnlineDispatcher
-from equipoise.dispatch.policy import Policy
+from equipoise.dispatch.router import Router
 from equipoise.dispatch.settings import Settings
 from equipoise.planning.planner import plan as plan_request
 
@@ -104,7 +104,7 @@ class World:
         plan_delay_s: Callable[[], float] = lambda: 0.0,
         bad_items: frozenset[int] = frozenset(),
         checked: bool = True,
-        policy: Policy | None = None,
+        router: Router | None = None,
     ) -> None:
         self.cluster, self.request, self.strategy = cluster, request, strategy
         self.random = random.Random(seed)
@@ -112,8 +112,8 @@ class World:
         self.random.shuffle(order)
         self.dispatcher = (
             Dispatcher(request, cluster, order, settings=settings)
-            if policy is None
-            else OnlineDispatcher(request, cluster, order, policy=policy)
+            if router is None
+            else OnlineDispatcher(request, cluster, order, router=router)
         )
         self.boards = {processor: Board() for processor, _ in cluster.processors()}
         self.bad_items, self.plan_delay_s, self.checked = bad_items, plan_delay_s, checked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from equipoise.core.cluster import ProcessorId, Profile
-from equipoise.dispatch.policy import Answered, Seen, Situation
+from equipoise.dispatch.router import Answered, Seen, Situation
 
 
 def board(name: str, in_flight: int = 0, *, free_s: float = 0.0, usable: bool = True, **item_s: float) -> Seen:

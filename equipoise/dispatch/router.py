@@ -1,6 +1,6 @@
-"""What a policy is that decides online: it is asked where the next items go, and told what became of them.
+"""A router decides online: it is asked where the next items go, and told what became of them.
 
-A policy makes no plan. It sees queues and profiles, never the future, and it is pure: what it needs of chance is passed
+It makes no plan. It sees queues and profiles, never the future, and it is pure: what it needs of chance is passed
 in when it is made. The literature's are in `equipoise/policies/`.
 """
 
@@ -16,7 +16,7 @@ from equipoise.core.cluster import ProcessorId, Profile
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """One processor as a policy sees it; kept up to date by whoever asks the policy.
+    """One processor as a router sees it; kept up to date by whoever asks the router.
 
     in_flight_items   sent to it and not answered
     free_s            when it should be done with them, by its profile; absolute
@@ -40,7 +40,7 @@ class Seen:
 
 @dataclass(slots=True, kw_only=True)
 class Situation:
-    """What a policy may know when it decides.
+    """What a router may know when it decides.
 
     unsent_items       wait to be sent, the next ones among them; at least 1
     unanswered_items   those and what is in flight
@@ -80,7 +80,7 @@ class Answered:
     response_s: float
 
 
-class Policy(Protocol):
+class Router(Protocol):
     """Decides online. `choose` may be asked again and again; it decides anew each time."""
 
     def choose(self, situation: Situation) -> Choice | None:
