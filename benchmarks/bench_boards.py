@@ -2,16 +2,9 @@
 
     python benchmarks/bench_boards.py
 
-For every three of ten boards, and 20 levels of each requirement, each strategy plans 2000 items:
-
-    throughput gain at equal accuracy   rate(ours) / rate(theirs) - 1, both as fast as they can at the same floor
-    accuracy gain at equal throughput   accuracy(ours) - accuracy(theirs), both as accurate as they can at the same rate
-
-in percent and in points (hundredths of accuracy). The floors are the middles of 20 equal steps from the accuracy of the
-fastest plan for the three boards up to that of their most accurate variant; the rates are the middles of 20 equal steps
-from 0 up to the rate of that fastest plan. A gain is counted where the other strategy has a plan that keeps both
-promises; the part of the levels at which it has none though ours has one stands beside it. `best other` is the best of
-all other strategies at each level, chosen in hindsight.
+For every three of ten boards, and 20 levels of each requirement, each strategy plans 2000 items. What a gain is, and
+which levels are asked for, is defined in equipoise.lab (docs/paper.md). `best other` is the best of all
+other strategies at each level, chosen in hindsight.
 
 Latencies and accuracies are published ones, at batch 1, from ../shared/data/boards; nothing is scaled. A set stays
 within one runtime; three boards run the variants that were measured on all three. Links, loads and energy are not in
@@ -30,27 +23,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from equipoise.core.cluster import Cluster, Node, Processor, Profile, Variant
-from equipoise.core.plan import Plan
-from equipoise.core.request import Prefer, Request, Requirement
+from equipoise.lab.gains import BEST_OTHER, PAPER, Floats, accuracy_gain, best_of, statistics, throughput_gain
+from equipoise.lab.grid import EXACT, LEVELS, OURS, Levels, reach
 from equipoise.planning.fleet import Fleet
-from equipoise.planning.frontier import frontier
-from equipoise.planning.planner import plan
 from equipoise.planning.strategies import STRATEGIES
 
 FIGURES = Path(__file__).resolve().parents[2] / "shared" / "data" / "boards"
 ITEMS = 2000  # so many that whole items do not matter
-LEVELS = 20
-OURS, BEST_OTHER, EXACT = "equipoise", "best other", "milp"
-PAPER = {"throughput_percent": 41.52, "accuracy_points": 5.2}  # averages of arXiv 2310.10157, against other strategies
-TOLERANCE = 1e-9
 
 Key = tuple[str, str, str, str]  # model, variant, precision, input_px
-Floats = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -130,7 +117,9 @@ def main() -> None:
     out = Path("out") / "bench_boards.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(
-        json.dumps({"paper": PAPER, "items": ITEMS, "levels": LEVELS, "ncnn": ncnn, "mlperf": mlperf}, indent=2)
+        json.dumps(
+            {"paper": PAPER._asdict(), "items": ITEMS, "levels": LEVELS, "ncnn": ncnn, "mlperf": mlperf}, indent=2
+        )
     )
     console.print(f"figures in {out}")
 
@@ -183,60 +172,6 @@ def processor(name: str, variants: list[Key], item_s: dict[Key, float]) -> Proce
     return Processor(name=name, profiles=tuple(profiles))
 
 
-# --- one cluster ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Levels:
-    """What is asked of every strategy on one cluster."""
-
-    floors: Floats  # (LEVELS,)
-    rates_per_s: Floats  # (LEVELS,)
-
-    @classmethod
-    def of(cls, fleet: Fleet) -> Levels:
-        """Spread over what the cluster can reach."""
-        steps = (np.arange(LEVELS) + 0.5) / LEVELS
-        fastest = at_floor(fleet, 0.0, OURS)
-        return cls(
-            floors=fastest.accuracy + steps * (fleet.best_accuracy - fastest.accuracy),
-            rates_per_s=steps * fastest.throughput_per_s,
-        )
-
-
-def at_floor(fleet: Fleet, floor: float, strategy: str) -> Plan:
-    requirement = Requirement(min_accuracy=float(floor), prefer=Prefer.LATENCY)
-    return plan(Request(items=ITEMS, requirement=requirement), fleet, strategy=strategy)
-
-
-def at_rate(fleet: Fleet, rate_per_s: float, strategy: str) -> Plan:
-    requirement = Requirement(throughput_per_s=float(rate_per_s))
-    return plan(Request(items=ITEMS, requirement=requirement), fleet, strategy=strategy)
-
-
-def answers(fleet: Fleet, levels: Levels, strategy: str) -> tuple[Floats, Floats]:
-    """Items per second at each floor, and accuracy at each rate; nan where the strategy has no plan."""
-    if STRATEGIES[strategy].candidates is None:
-        fast = [at_floor(fleet, floor, strategy) for floor in levels.floors]
-        accurate = [at_rate(fleet, rate, strategy) for rate in levels.rates_per_s]
-        return (
-            np.array([found.throughput_per_s if found.feasible else np.nan for found in fast]),
-            np.array([found.accuracy if found.feasible else np.nan for found in accurate]),
-        )
-    # Its candidates do not depend on the request: the best of them is what it plans.
-    known = frontier(ITEMS, fleet, strategy=strategy)
-    rates, accuracies = (np.array([getattr(p, name) for p in known]) for name in ("throughput_per_s", "accuracy"))
-    enough = accuracies >= levels.floors[:, None] - TOLERANCE
-    in_time = rates * (1 + TOLERANCE) >= levels.rates_per_s[:, None]
-    return best_where(rates, enough), best_where(accuracies, in_time)
-
-
-def best_where(values: Floats, allowed: Floats) -> Floats:
-    """(levels,) the largest of the values (N,) that each level allows (levels, N); nan where it allows none."""
-    best = np.where(allowed, values, -np.inf).max(axis=1)
-    return np.where(np.isfinite(best), best, np.nan)
-
-
 # --- all clusters --------------------------------------------------------------------------------------------------
 
 
@@ -249,43 +184,37 @@ def compared(console: Console, title: str, boards: Boards) -> dict[str, Any]:
     clusters = list(triples(boards))
     for cluster in clusters:
         fleet = Fleet.of(cluster)
-        levels = Levels.of(fleet)
+        levels = Levels.of(fleet, ITEMS)
         for name in names:
-            fast, accurate = answers(fleet, levels, name)
-            rates[name].append(fast)
-            accuracies[name].append(accurate)
-    throughput = gains({name: np.stack(rows) for name, rows in rates.items()}, lambda a, b: 100 * (a / b - 1))
-    accuracy = gains({name: np.stack(rows) for name, rows in accuracies.items()}, lambda a, b: 100 * (a - b))
+            found = reach(fleet, ITEMS, levels, name)
+            rates[name].append(found.rates_per_s)
+            accuracies[name].append(found.accuracies)
+    throughput = gains({name: np.stack(rows) for name, rows in rates.items()}, throughput_gain)
+    accuracy = gains({name: np.stack(rows) for name, rows in accuracies.items()}, accuracy_gain)
     variants = [len(cluster.variants) for cluster in clusters]
     console.print(table(f"{title}: {len(clusters)} clusters of three", throughput, accuracy))
     console.print(
         f"{min(variants)} to {max(variants)} variants; {time.perf_counter() - started_s:.0f} s. "
-        f"The paper's averages: +{PAPER['throughput_percent']} %, +{PAPER['accuracy_points']} points.\n"
+        f"The paper's averages: +{100 * PAPER.throughput:.2f} %, +{100 * PAPER.accuracy:.1f} points.\n"
     )
     return {
         "boards": list(boards),
         "clusters": len(clusters),
-        "throughput_gain_percent": throughput,
-        "accuracy_gain_points": accuracy,
+        "throughput_gain": throughput,
+        "accuracy_gain": accuracy,
     }
 
 
 def gains(values: dict[str, Floats], gain: Callable[[Floats, Floats], Floats]) -> dict[str, dict[str, Any]]:
     """Statistics of our gain over each other strategy and over the best of them; values are (clusters, LEVELS)."""
     ours, others = values[OURS], {name: theirs for name, theirs in values.items() if name != OURS}
-    others[BEST_OTHER] = np.fmax.reduce(list(others.values()))
-    return {name: statistics(ours, theirs, gain(ours, theirs)) for name, theirs in others.items()}
-
-
-def statistics(ours: Floats, theirs: Floats, gain: Floats) -> dict[str, Any]:
-    able = np.isfinite(ours)
-    gain = np.round(gain[np.isfinite(gain)], 9) + 0.0  # equal plans add up their items in different orders
-    over = {"mean": np.mean, "median": np.median, "worst": np.min}
+    others[BEST_OTHER] = best_of(others)
     return {
-        "levels": len(gain),
-        **{name: float(statistic(gain)) if len(gain) else None for name, statistic in over.items()},
-        "none_though_ours_has": float((able & np.isnan(theirs)).sum() / able.sum()),
-        "ours_has_none": int((~able).sum()),
+        name: {
+            **msgspec.structs.asdict(statistics(ours, theirs, gain(ours, theirs))),
+            "ours_has_none": int(np.isnan(ours).sum()),
+        }
+        for name, theirs in others.items()
     }
 
 
@@ -302,8 +231,8 @@ def table(title: str, throughput: dict[str, dict[str, Any]], accuracy: dict[str,
 
 
 def cells_of(row: dict[str, Any], digits: int) -> list[str]:
-    shown = [f"{row[key]:+.{digits}f}" if row["levels"] else "-" for key in ("mean", "median", "worst")]
-    return [*shown, f"{100 * row['none_though_ours_has']:.1f} %"]
+    shown = [f"{100 * row[key]:+.{digits}f}" if row["levels"] else "-" for key in ("mean", "median", "worst")]
+    return [*shown, f"{100 * row['lacking']:.1f} %"]
 
 
 if __name__ == "__main__":

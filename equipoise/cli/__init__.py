@@ -30,6 +30,7 @@ _COMMANDS = {
     "stream": _Command("equipoise.cli.stream", "stream"),
     "admit": _Command("equipoise.cli.admit", "admit"),
     "frontier": _Command("equipoise.cli.frontier", "frontier"),
+    "lab": _Command("equipoise.cli.lab_commands", "lab_app"),  # which collects what the lab_*.py files add
     "profile": _Command("equipoise.cli.profile", "profile"),
     "evaluate": _Command("equipoise.cli.evaluate", "evaluate"),
     "family": _Command("equipoise.cli.family_build", "family_app"),  # which adds `build` to what family.py has

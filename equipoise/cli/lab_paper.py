@@ -1,0 +1,107 @@
+"""`equipoise lab paper`: the paper's evaluation, and the same on other boards and on random clusters."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from equipoise.cli.lab import lab_app
+from equipoise.cli.options import JsonOption
+from equipoise.cli.render import console_for, percent
+from equipoise.errors import UsageError
+from equipoise.lab.gains import PAPER, Gain
+from equipoise.lab.numbers import Numbers, write_numbers
+from equipoise.lab.paper import Case, Group, Result, cases, summary
+from equipoise.lab.work import answered
+
+
+@lab_app.command("paper")
+def paper(
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write the numbers there, as JSON and CSV.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Without solvers, and with few batch sizes and random clusters.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="N", help="Processes at once. Default: one per core.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare every strategy on the paper's boards, on four others and on random clusters. Takes minutes."""
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, not {jobs}")
+    todo = list(cases(quick=quick))
+    results = list(_with_progress(todo, jobs or os.cpu_count() or 1))
+    numbers = Numbers(quick=quick, groups=summary(results), results=results)
+    if out is not None:
+        write_numbers(numbers, out)
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(numbers), indent=1) + b"\n")
+        return
+    console = console_for()
+    for group in numbers.groups.values():
+        _show(console, group)
+    console.print(f"The paper's averages: {_signed(PAPER.throughput, 2)} %, {_signed(PAPER.accuracy, 1)} points.")
+    if out is not None:
+        console.print(f"Numbers in {out}", markup=False)
+
+
+def _with_progress(todo: Sequence[Case], jobs: int) -> Iterator[Result]:
+    with _progress(len(todo)) as bar:
+        for result in answered(todo, jobs):
+            bar.advance(bar.task_ids[0])
+            yield result
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Progress]:
+    console = console_for(sys.stderr)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        bar.add_task("comparing", total=total)
+        yield bar
+
+
+def _show(console: Console, group: Group) -> None:
+    clusters = f"{group.clusters} cluster{'' if group.clusters == 1 else 's'}"
+    title = f"{group.title}: {clusters}, {' '.join(map(str, group.items))} items\nthroughput in %, accuracy in points"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("gain over", no_wrap=True)
+    for what in ("throughput", "accuracy"):
+        for heading in (f"{what}\nmean", "\nmedian", "\nworst", "it has\nno plan"):
+            table.add_column(heading, justify="right")
+    table.add_column("it\nkeeps", justify="right")
+    for name, comparison in group.gains.items():
+        cells = [*_cells(comparison.throughput, 2), *_cells(comparison.accuracy, 2), percent(comparison.kept)]
+        table.add_row(name, *cells)
+    console.print(table)
+    console.print(
+        f"Of {group.requirements} pairs of a rate and a floor, {group.feasible} can be kept by some strategy; "
+        f"equipoise keeps {percent(group.kept)} of them. None of its plans is further than {100 * group.gap:.2g} % "
+        "from the bound on what is possible.\n"
+    )
+
+
+def _cells(gain: Gain, digits: int) -> Iterator[str]:
+    for value in (gain.mean, gain.median, gain.worst):
+        yield "-" if value is None else _signed(value, digits)
+    yield percent(gain.lacking)
+
+
+def _signed(value: float, digits: int) -> str:
+    """A fraction in hundredths, with its sign; what is rounded away has none."""
+    text = f"{100 * value:+.{digits}f}"
+    return text if float(text) else f"{0:.{digits}f}"

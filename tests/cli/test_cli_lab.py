@@ -1,0 +1,85 @@
+"""`equipoise lab`, as a user meets it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def equipoise(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "equipoise", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    out = tmp_path_factory.mktemp("study") / "paper"
+    return equipoise("lab", "paper", "--quick", "--jobs", 1, "--out", out), out
+
+
+def test_the_study_prints_gains_over_every_strategy_beside_the_papers(study):
+    done, _ = study
+
+    assert done.returncode == 0, done.stderr
+    for words in ("Odroid XU4", "MobileNet ladders", "Random clusters", "proportional-variant", "best other"):
+        assert words in done.stdout
+    assert "The paper's averages: +41.52 %, +5.2 points." in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_numbers_are_written_as_json_and_csv(study):
+    _, out = study
+
+    numbers = json.loads((out / "numbers.json").read_text())
+    with (out / "gains.csv").open(newline="") as file:
+        gains = list(csv.DictReader(file))
+    with (out / "levels.csv").open(newline="") as file:
+        levels = list(csv.DictReader(file))
+
+    assert numbers["paper"] == {"throughput": 0.4152, "accuracy": 0.052}
+    assert set(numbers["groups"]) == {"paper", "ladders", "random"}
+    over = numbers["groups"]["paper"]["gains"]["single"]["throughput"]
+    row = next(r for r in gains if (r["group"], r["strategy"], r["gain"]) == ("paper", "single", "throughput"))
+    assert float(row["mean"]) == over["mean"] > 0
+    assert {row["cluster"] for row in levels} >= {"paper", "mobilenet_v1", "random-0"}
+
+
+def test_jobs_below_one_are_refused():
+    done = equipoise("lab", "paper", "--jobs", 0)
+
+    assert done.returncode == 2
+    assert "--jobs must be at least 1, not 0" in done.stderr
+
+
+def test_published_boards_are_listed_with_their_sources():
+    done = equipoise("lab", "boards", "--json")
+
+    boards = {board["name"]: board for board in json.loads(done.stdout)["boards"]}
+    assert "Tencent/ncnn issue #4175" in boards["odroid-xu4"]["processors"][0]["source"]
+    assert "odroid-xu4" in equipoise("lab", "boards").stdout
+
+
+def test_a_cluster_of_published_boards_can_be_planned_with(tmp_path):
+    described = tmp_path / "cluster.json"
+    described.write_text(equipoise("lab", "boards", "odroid-xu4", "jetson-nano").stdout)
+
+    done = equipoise("plan", described, "--items", 100, "--deadline-s", 2, "--min-accuracy", 0.7)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("boards", "pi-5"), "no published board 'pi-5'"), (("boards", "--set", "onnx"), "--set onnx: unknown")],
+)
+def test_unknown_boards_and_sets_are_refused_in_one_line(arguments, message):
+    done = equipoise("lab", *arguments)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
