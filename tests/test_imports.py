@@ -17,6 +17,7 @@ LAYERS = (
     ("equipoise.planning", "equipoise.dispatch", "equipoise.policies", "equipoise.profiling.feedback"),
     ("equipoise.families", "equipoise.engines", "equipoise.profiling", "equipoise.trust"),
     ("equipoise.fabric", "equipoise.node", "equipoise.runtime"),
+    ("equipoise.simulation",),
     ("equipoise.lab",),
     ("equipoise.cli", "equipoise.__main__"),
 )

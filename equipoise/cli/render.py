@@ -168,7 +168,8 @@ def _to_places(value: float, places: int, rounding: str) -> float:
 
 def promises_table(receipt: Receipt) -> Table:
     """Promised, planned and measured, side by side, with the verdict."""
-    title = f"Receipt ({'emulated, ' if receipt.emulated else ''}{receipt.outcome})"
+    played = "emulated, " if receipt.emulated else "simulated, " if receipt.simulated else ""
+    title = f"Receipt ({played}{receipt.outcome})"
     table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("", "promised", "planned", "measured", "kept?"):
         table.add_column(heading)

@@ -100,6 +100,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     duplicated: int
     dropped: int
     shares: tuple[RanShare, ...]
+    simulated: bool = False  # nothing was run; times are virtual
     lost: tuple[LostNode, ...] = ()  # in the order of the losses
 
 

@@ -18,21 +18,23 @@ from equipoise.planning.strategies import strategy_named
 
 def admit(
     request: Request,
-    cluster: Cluster,
+    cluster: Cluster | Fleet,
     strategy: str = "equipoise",
     *,
     conditions: Conditions | None = None,
+    settle_s: float = 2.0,
     clock: Callable[[], float] | None = None,
 ) -> Plan:
     """A plan for the request; with slack, one that leaves the dispatcher its reserve before the deadline.
 
     A plan that fills its deadline to the last millisecond is broken by the first late answer. So a strategy that adapts
     begins as it goes on: with the reserve that every re-plan keeps, unless both promises cannot be had with it.
-    The bound is that of the request itself. Raises UnknownStrategyError and PlanningError.
+    `settle_s` is how long the exact solver may take where the fast method is in doubt. The bound is that of the request
+    itself. Raises UnknownStrategyError and PlanningError.
     """
-    fleet = Fleet.of(cluster)
+    fleet = cluster if isinstance(cluster, Fleet) else Fleet.of(cluster)
     conditions = conditions or {}
-    full = plan_with(request, fleet, conditions, strategy=strategy, clock=clock)
+    full = plan_with(request, fleet, conditions, strategy=strategy, settle_s=settle_s, clock=clock)
     reserve_s = Settings().reserve_before_s(request.deadline_s)
     in_time_anyway = full.latency_s <= request.deadline_s - reserve_s
     if not full.feasible or in_time_anyway or not strategy_named(strategy).adapts:
@@ -41,7 +43,7 @@ def admit(
         request.requirement, deadline_s=request.deadline_s - reserve_s, throughput_per_s=None
     )
     sooner = msgspec.structs.replace(request, requirement=earlier)
-    reserved = plan_with(sooner, fleet, conditions, strategy=strategy, clock=clock)
+    reserved = plan_with(sooner, fleet, conditions, strategy=strategy, settle_s=settle_s, clock=clock)
     if not reserved.feasible:
         return full
     value = {

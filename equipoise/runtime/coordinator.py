@@ -37,8 +37,6 @@ from equipoise.dispatch.progress import Progress
 from equipoise.errors import NodeError
 from equipoise.fabric.base import Fabric
 from equipoise.fabric.messages import Answer
-from equipoise.planning.fleet import Fleet
-from equipoise.planning.planner import plan as plan_with
 from equipoise.runtime.exchange import Exchange, ExchangeSettings
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.outputs import Sink
@@ -72,21 +70,6 @@ class Ran:
     progress: Progress  # the last one
     elapsed_s: float  # from start to finish, planning and waiting included
     lost: tuple[LostNode, ...] = ()
-
-
-class CachingPlanner:
-    """The planner for a strategy by name; what it derives from a cluster is kept while that stays the same object."""
-
-    def __init__(self, strategy: str = "equipoise") -> None:
-        self._strategy = strategy
-        self._fleet: Fleet | None = None
-
-    def __call__(self, ask: AskForPlan) -> Plan:
-        """Plan the rest. Raises PlanningError."""
-        if self._fleet is None or self._fleet.cluster is not ask.cluster:
-            self._fleet = Fleet.of(ask.cluster)
-        # an exact answer that takes seconds is of no use while the work goes on
-        return plan_with(ask.request, self._fleet, ask.conditions, self._strategy, settle_s=0.0)
 
 
 async def run_request(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,15 +11,13 @@ from equipoise.core.family import Family
 from equipoise.core.plan import Conditions, Plan
 from equipoise.core.receipt import Receipt
 from equipoise.core.request import Request
-from equipoise.dispatch.dispatcher import Dispatcher
-from equipoise.dispatch.settings import Settings
+from equipoise.dispatch.coordination import CachingPlanner, dispatcher_for
 from equipoise.errors import OutputError
 from equipoise.fabric.base import Fabric
 from equipoise.fabric.messages import Answer
 from equipoise.families.identity import identity_of
 from equipoise.families.items import item_key
-from equipoise.planning.strategies import strategy_named
-from equipoise.runtime.coordinator import CachingPlanner, Hooks, OnProgress, Ran, run_request
+from equipoise.runtime.coordinator import Hooks, OnProgress, Ran, run_request
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.outputs import Scorecard, Sink, Sinks
 from equipoise.runtime.receipt import make_receipt
@@ -65,14 +62,8 @@ async def execute(
     interrupt = interrupt or asyncio.Event()
     scorecard = Scorecard(job.truth)
     guard = _Guard(Sinks(*([sink] if sink else []), scorecard), interrupt)
-    strategy = strategy_named(job.plan.strategy)
-    dispatcher = Dispatcher(
-        job.request,
-        job.cluster,
-        random.Random(job.seed).sample(range(job.request.items), job.request.items),
-        settings=Settings(replan=strategy.adapts, pooled=strategy.pooled, duplicate_stragglers=strategy.adapts),
-        conditions=job.conditions,
-    )
+    strategy = job.plan.strategy
+    dispatcher = dispatcher_for(job.request, job.cluster, strategy, seed=job.seed, conditions=job.conditions)
     ran = await run_request(
         dispatcher,
         cluster=job.cluster,
@@ -80,7 +71,7 @@ async def execute(
         fabric=fabric,
         items=job.items,
         sink=guard,
-        planner=CachingPlanner(strategy.name),
+        planner=CachingPlanner(strategy),
         first_plan=job.plan,
         interrupt=interrupt,
         hooks=Hooks(on_progress=on_progress),

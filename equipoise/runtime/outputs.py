@@ -142,6 +142,13 @@ class Scorecard:
         self.labelled = 0
         self.faults: dict[int, str] = {}
 
+    @classmethod
+    def of_counts(cls, *, answered: int) -> Scorecard:
+        """Where there are no answers to look at, only a count of them: in a simulation."""
+        scorecard = cls({})
+        scorecard.answered = answered
+        return scorecard
+
     def accept(self, answer: Answer, _pid: ProcessorId, _variant: str) -> None:
         """Count an answer."""
         if answer.error is not None:

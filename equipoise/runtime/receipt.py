@@ -33,6 +33,7 @@ def make_receipt(
     scorecard: Scorecard,
     name_of: Callable[[int], str],
     emulated: bool,
+    simulated: bool = False,
     seed: int,
 ) -> Receipt:
     """The receipt of a request that is over; `progress` is its last snapshot."""
@@ -43,6 +44,7 @@ def make_receipt(
         family=family,
         strategy=plan.strategy,
         emulated=emulated,
+        simulated=simulated,
         seed=seed,
         outcome=finish.outcome.value,
         requirement=request.requirement,

@@ -18,6 +18,7 @@ from equipoise.core.cluster import Cluster, Node, Processor, ProcessorId, Profil
 from equipoise.core.family import Family
 from equipoise.core.request import Prefer, Request, Requirement
 from equipoise.dispatch.commands import Outcome
+from equipoise.dispatch.coordination import CachingPlanner
 from equipoise.dispatch.dispatcher import Dispatcher
 from equipoise.dispatch.events import Interrupted, NodeLost, NodeReturned, TaskDone
 from equipoise.dispatch.progress import Progress
@@ -32,7 +33,7 @@ from equipoise.node.agent import NodeAgent, NodeFacts
 from equipoise.node.pacing import AsDescribed
 from equipoise.node.repertoire import Repertoire
 from equipoise.node.worker import Worker
-from equipoise.runtime.coordinator import CachingPlanner, Hooks, Ran, interrupted_by, run_request
+from equipoise.runtime.coordinator import Hooks, Ran, interrupted_by, run_request
 from equipoise.runtime.local import LocalCluster
 
 FASTEST = Requirement(prefer=Prefer.LATENCY)

@@ -21,13 +21,14 @@ from equipoise.core.cluster import Cluster, Link, Node, Processor, Profile
 from equipoise.core.family import Family
 from equipoise.core.request import Prefer, Request, Requirement
 from equipoise.dispatch.commands import Outcome
+from equipoise.dispatch.coordination import CachingPlanner
 from equipoise.dispatch.dispatcher import Dispatcher
 from equipoise.errors import ConfigError, EmulationError, NodeUnreachableError
 from equipoise.fabric.base import Fabric, Verb
 from equipoise.fabric.messages import NodeStatus
 from equipoise.families.identity import identity_of
 from equipoise.families.manifest import load_family
-from equipoise.runtime.coordinator import CachingPlanner, Hooks, Ran, run_request
+from equipoise.runtime.coordinator import Hooks, Ran, run_request
 from equipoise.runtime.emulation import EmulatedCluster
 from equipoise.runtime.inputs import Items, find_items
 

@@ -1,0 +1,75 @@
+"""Runs a scenario on a described cluster in virtual time."""
+
+from __future__ import annotations
+
+from equipoise.core.cluster import Cluster
+from equipoise.simulation.agenda import Agenda
+from equipoise.simulation.conversation import Conversation
+from equipoise.simulation.happenings import Happenings
+from equipoise.simulation.outcome import Outcome, ProcessorOutcome, RequestOutcome
+from equipoise.simulation.policy import PolicyMaker, policy_maker
+from equipoise.simulation.records import Recorder, discard
+from equipoise.simulation.scenario import Scenario
+from equipoise.simulation.world import World
+
+
+def simulate(
+    cluster: Cluster,
+    scenario: Scenario,
+    strategy: str | PolicyMaker = "equipoise",
+    seed: int = 0,
+    *,
+    record: Recorder = discard,
+) -> Outcome:
+    """What comes of a scenario when `strategy` decides; a strategy or another policy by name, or what makes a policy.
+
+    Everything that chance decides follows from `seed`; how long tasks take and which nodes are struck is the same
+    whatever the strategy. The time line goes to `record` as it happens.
+    Raises ScenarioError if the scenario does not fit the cluster, and UnknownStrategyError.
+    """
+    scenario.check(cluster)
+    scenario = scenario.named()
+    make_policy = policy_maker(strategy) if isinstance(strategy, str) else strategy
+    policy = make_policy(cluster, scenario, seed)
+    agenda = Agenda()
+    world = World(cluster, scenario.truth, agenda, seed, record)
+    Happenings(cluster, world, agenda, seed).enter(
+        scenario.events
+    )  # first: who begins in the moment of a loss finds it lost
+    under_way: set[Conversation] = set()
+    conversations = [
+        Conversation(
+            asked,
+            policy,
+            world,
+            agenda,
+            seed=seed + number,
+            planning_s=scenario.truth.planning_s,
+            family=cluster.family,
+            record=record,
+            on_end=under_way.remove,
+        )
+        for number, asked in enumerate(scenario.requests)
+    ]
+    under_way.update(conversations)
+    for conversation in conversations:
+        agenda.at(conversation.asked.at_s, conversation.begin)
+    agenda.run(until=lambda: not under_way)
+    assert not under_way, "nothing is left to happen, but requests are not over"
+    return Outcome(
+        strategy=policy.name,
+        seed=seed,
+        requests=tuple(_outcome_of(conversation) for conversation in conversations),
+        processors=tuple(
+            ProcessorOutcome(node=pid.node, processor=pid.processor, busy_s=busy_s)
+            for pid, busy_s in world.busy_s.items()
+        ),
+        ended_s=agenda.now_s,
+        tasks=world.tasks,
+    )
+
+
+def _outcome_of(conversation: Conversation) -> RequestOutcome:
+    assert conversation.plan is not None
+    asked = conversation.asked
+    return RequestOutcome(name=asked.name, at_s=asked.at_s, plan=conversation.plan, receipt=conversation.receipt)
