@@ -40,7 +40,7 @@ class Conversation:
     ) -> None:
         self.name = asked.name
         self.asked = asked
-        self.plan: Plan | None = None  # what it was admitted or declined with
+        self.plan: Plan | None = None  # what it was admitted or declined with; None if nothing could be planned
         self.receipt: Receipt | None = None  # once it has ended; None if it was declined
         self._policy, self._world, self._agenda, self._record = policy, world, agenda, record
         self._seed, self._planning_s, self._family, self._on_end = seed, planning_s, family, on_end
@@ -51,19 +51,22 @@ class Conversation:
 
     def begin(self, _: object) -> None:
         """Admit the request or decline it."""
-        request = self.asked.request
-        self.plan = self._policy.admit(request)
+        request, conditions = self.asked.request, self._world.conditions()
+        try:
+            self.plan = self._policy.admit(request, conditions)
+        except PlanningError as error:
+            self._decline(str(error))
+            return
         follow: Plan | None = self.plan
         if not self.plan.feasible:
             follow = self.plan.to_follow(request.requirement.when_late) if self.asked.best_effort else None
         if follow is None:
-            self._tell("declined")
-            self._on_end(self)
+            self._decline("")
             return
         self.plan = follow
         self._tell("began")
         self._tell_plan(follow, first=True)
-        self._follower = self._policy.follow(request, follow, seed=self._seed)
+        self._follower = self._policy.follow(request, follow, conditions, seed=self._seed)
         self._world.join(self)
         self._perform(self._follower.start(self._agenda.now_s, follow))
 
@@ -74,6 +77,10 @@ class Conversation:
             self._losses.append(LostNode(node=event.node, reason=event.reason, after_s=after_s))
         if self._follower is not None:
             self._perform(self._follower.handle(event))
+
+    def _decline(self, reason: str) -> None:
+        self._tell("declined", reason)
+        self._on_end(self)
 
     def _written(self, follower: Follower, finish: Finish) -> Receipt:
         assert self.plan is not None

@@ -9,11 +9,14 @@ from equipoise.core.receipt import Receipt
 
 
 class RequestOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One request: what it was admitted or declined with, and its receipt, which is production's; None if declined."""
+    """One request: what it was admitted or declined with, and its receipt, which is production's; None if declined.
+
+    The plan is None if there was nothing to plan with.
+    """
 
     name: str
     at_s: float
-    plan: Plan
+    plan: Plan | None
     receipt: Receipt | None
 
     @property

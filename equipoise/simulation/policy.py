@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from equipoise.core.cluster import Cluster
-from equipoise.core.plan import Plan
+from equipoise.core.plan import Conditions, Plan
 from equipoise.core.request import Request
 from equipoise.dispatch.commands import AskForPlan, Command, Finish
 from equipoise.dispatch.coordination import CachingPlanner, dispatcher_for
@@ -46,10 +46,13 @@ class Policy(Protocol):
     def name(self) -> str:
         """What it is called in results."""
 
-    def admit(self, request: Request) -> Plan:
-        """What is promised; an infeasible plan declines. A policy that plans no shares says what it expects."""
+    def admit(self, request: Request, conditions: Conditions) -> Plan:
+        """What is promised; an infeasible plan declines, and so does PlanningError.
 
-    def follow(self, request: Request, plan: Plan, *, seed: int) -> Follower:
+        `conditions` are what the nodes say of themselves. A policy that plans no shares says what it expects.
+        """
+
+    def follow(self, request: Request, plan: Plan, conditions: Conditions, *, seed: int) -> Follower:
         """Who follows an admitted request; `seed` is for whatever it leaves to chance."""
 
     def plan(self, ask: AskForPlan) -> Plan:
@@ -67,13 +70,13 @@ class Production:
         self._fleet = Fleet.of(cluster)
         self._planner = CachingPlanner(strategy)
 
-    def admit(self, request: Request) -> Plan:
+    def admit(self, request: Request, conditions: Conditions) -> Plan:
         """As `equipoise run` does, but for the exact solver's word, which depends on how fast this machine is."""
-        return admit(request, self._fleet, self.name, settle_s=0.0)
+        return admit(request, self._fleet, self.name, conditions=conditions, settle_s=0.0)
 
-    def follow(self, request: Request, plan: Plan, *, seed: int) -> Follower:
+    def follow(self, request: Request, plan: Plan, conditions: Conditions, *, seed: int) -> Follower:
         """The dispatcher."""
-        return dispatcher_for(request, self._fleet.cluster, plan.strategy, seed=seed)
+        return dispatcher_for(request, self._fleet.cluster, plan.strategy, seed=seed, conditions=conditions)
 
     def plan(self, ask: AskForPlan) -> Plan:
         """The planner's answer."""

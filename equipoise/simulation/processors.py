@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
 from equipoise.core.cluster import ProcessorId, Profile
+from equipoise.core.plan import Condition
 from equipoise.dispatch.commands import SendTask
+from equipoise.node.turns import Turns
+from equipoise.profiling.feedback import SpeedEstimator
 from equipoise.simulation.agenda import Agenda
 from equipoise.simulation.pace import Heat, Pace
 from equipoise.simulation.scenario import Stragglers
@@ -32,8 +34,19 @@ class Job:
     run_s: float = 0.0  # work of all calls
     done_s: float = 0.0  # work done up to `since_s`
     since_s: float = 0.0
+    others_s: float = 0.0  # how long it waited for the work of other requests
     turns: int = 0  # how often its end was computed; only the last one holds
     abandoned: bool = False
+
+    @property
+    def busy_s(self) -> float:
+        """How long it has been worked on."""
+        return self.since_s - self.began_s
+
+    @property
+    def loaded_s(self) -> float:
+        """How much of that was loading, at the speed of the whole."""
+        return self.busy_s * self.load_s / (self.load_s + self.run_s)
 
     @property
     def calls(self) -> int:
@@ -45,7 +58,7 @@ OnEnd = Callable[[Job, str | None], None]  # a job, and why it was not done; Non
 
 
 class SimulatedProcessor:
-    """First come, first served, like a node's worker: loads what is missing, infers call by call, answers at the end.
+    """Works as a node's worker does, turns and books included: loads what is missing, infers, answers at the end.
 
     off_by       how much longer than profiled each variant really takes: 1.2 is 20 % longer
     chance       what decides how long each task takes; of this processor alone, so that strategies meet the same luck
@@ -73,14 +86,18 @@ class SimulatedProcessor:
         self._stragglers = stragglers
         self._quick_calls = self._until_straggler()
         self._pace = Pace()
-        self._queue: deque[Job] = deque()
+        self._turns: Turns[Job] = Turns()
+        self._done_s: dict[str, float] = {}  # when a request was last worked on
+        self._speed = SpeedEstimator()
         self._running: Job | None = None
         self._idle_since_s = 0.0
 
     def arrive(self, job: Job) -> None:
         """A task has come through the network."""
-        job.arrived_s = self._agenda.now_s
-        self._queue.append(job)
+        now_s, due_in_s = self._agenda.now_s, job.command.due_in_s
+        job.arrived_s = now_s
+        due_s = math.inf if due_in_s is None else now_s + due_in_s
+        self._turns.add(job.listener.name, job, arrived_s=now_s, due_s=due_s)
         if self._running is None:
             self._begin_next()
 
@@ -95,13 +112,26 @@ class SimulatedProcessor:
             job.run_s = begun * call_s
             self._expect_end(job)
 
+    def forget_request(self, name: str) -> None:
+        """A request is over."""
+        self._done_s.pop(name, None)
+
+    def condition(self) -> Condition:
+        """What the node would say of it if it were asked."""
+        jobs = [*([self._running] if self._running else []), *self._turns]
+        return Condition(
+            speed=self._speed.speed,
+            busy_s=sum(self._expected_s(job) for job in jobs if not job.abandoned),
+            resident=frozenset(self.resident),
+        )
+
     def forget_all(self, *, also_loaded: bool) -> None:
         """Drop every task without a word, as when the plug is pulled; then nothing is loaded any more either."""
         if self._running is not None:
             self._catch_up(self._running)
             self._running.turns += 1
             self._finish_with(self._running)
-        self._queue.clear()
+        self._turns = Turns()
         if also_loaded:
             self.resident.clear()
 
@@ -124,8 +154,8 @@ class SimulatedProcessor:
             self._expect_end(running)
 
     def _begin_next(self) -> None:
-        while self._queue:
-            job = self._queue.popleft()
+        while len(self._turns):
+            job = self._turns.take()
             refusal = self._refusal(job)
             if refusal is None:
                 self._begin(job)
@@ -143,6 +173,7 @@ class SimulatedProcessor:
         self._cool()
         self._running = job
         job.began_s = job.since_s = self._agenda.now_s
+        job.others_s = job.began_s - max(job.arrived_s, self._done_s.get(job.listener.name, -math.inf))
         variant = job.command.variant
         job.load_s = 0.0 if variant in self.resident else self._profiles[variant].load_s
         job.run_s = self._run_s(job)
@@ -192,6 +223,9 @@ class SimulatedProcessor:
             return
         self._catch_up(job)
         self._finish_with(job)
+        self._done_s[job.listener.name] = self._agenda.now_s
+        if not job.abandoned:
+            self._learn(job)
         self._begin_next()
         self._on_end(job, "it was abandoned" if job.abandoned else None)
 
@@ -199,6 +233,17 @@ class SimulatedProcessor:
         self._running = None
         self._idle_since_s = self._agenda.now_s
         self.busy_s += self._agenda.now_s - job.began_s
+
+    def _expected_s(self, job: Job) -> float:
+        command = job.command
+        profile = self._profiles[command.variant]
+        load_s = 0.0 if command.variant in self.resident else profile.load_s
+        return load_s + profile.run_s(len(command.items), command.batch) / self._speed.speed
+
+    def _learn(self, job: Job) -> None:
+        command = job.command
+        predicted_s = self._profiles[command.variant].run_s(len(command.items), command.batch)
+        self._speed.observe(predicted_s=predicted_s, observed_s=job.busy_s - job.loaded_s)
 
     def _catch_up(self, job: Job) -> None:
         """Book what was done since the pace last changed."""

@@ -70,6 +70,5 @@ def simulate(
 
 
 def _outcome_of(conversation: Conversation) -> RequestOutcome:
-    assert conversation.plan is not None
     asked = conversation.asked
     return RequestOutcome(name=asked.name, at_s=asked.at_s, plan=conversation.plan, receipt=conversation.receipt)

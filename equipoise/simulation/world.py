@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, Protocol
 
 from equipoise.core.cluster import Cluster, Link, Node, ProcessorId
+from equipoise.core.plan import Condition, Conditions
 from equipoise.dispatch.commands import AbandonTask, SendTask
 from equipoise.dispatch.events import Event, NodeLost, NodeReturned, TaskDone, TaskFailed
 from equipoise.simulation.agenda import Agenda
@@ -85,9 +86,20 @@ class World:
         """This coordinator is done: whatever it has sent and not heard of is forgotten."""
         self._listeners.pop(listener, None)
         for node in self._nodes.values():
-            for asker, task in tuple(node.jobs):
-                if asker is listener:
-                    self._forget(node, (asker, task))
+            for job in node.jobs.values():
+                if job.listener is listener:
+                    node.processors[job.command.pid.processor].abandon(job)
+            for processor in node.processors.values():
+                processor.forget_request(listener.name)
+
+    def conditions(self) -> Conditions:
+        """What the nodes that are there say of themselves; the others are not available."""
+        away = Condition(available=False)
+        return {
+            processor.pid: processor.condition() if node.known else away
+            for node in self._nodes.values()
+            for processor in node.processors.values()
+        }
 
     def send(self, command: SendTask, listener: Listener) -> None:
         """A task sets out for its node; its one reply will be a TaskDone or a TaskFailed."""
@@ -198,13 +210,15 @@ class World:
         if node.jobs.pop((job.listener, job.command.task), None) is None:
             return
         now_s = self._agenda.now_s
-        busy_s = job.since_s - job.began_s
-        load_s = 0.0 if failure is not None else busy_s * job.load_s / (job.load_s + job.run_s)
-        self._record_task(job, load_s, "answered" if failure is None else "refused", failure or "")
-        if failure is None:
-            job.listener.hear(TaskDone(now_s=now_s, task=job.command.task, busy_s=busy_s, load_s=load_s))
-        else:
+        if failure is not None:
+            self._record_task(job, 0.0, "refused", failure)
             job.listener.hear(_failed(job, now_s, failure))
+            return
+        self._record_task(job, job.loaded_s, "answered", "")
+        done = TaskDone(
+            now_s=now_s, task=job.command.task, busy_s=job.busy_s, load_s=job.loaded_s, others_s=job.others_s
+        )
+        job.listener.hear(done)
 
     def _lease_ends(self, about: tuple[SimulatedNode, int]) -> None:
         node, silence = about
@@ -235,10 +249,6 @@ class World:
 
     def _lost(self, node: SimulatedNode, reason: str) -> NodeLost:
         return NodeLost(now_s=self._agenda.now_s, node=node.name, reason=reason)
-
-    def _forget(self, node: SimulatedNode, key: tuple[Listener, int]) -> None:
-        job = node.jobs[key]
-        node.processors[job.command.pid.processor].abandon(job)
 
     def _record_task(self, job: Job, load_s: float, ending: str, reason: str) -> None:
         command = job.command

@@ -5,7 +5,7 @@ from __future__ import annotations
 from boards import THREE, scenario
 
 from equipoise.core.cluster import Cluster, ProcessorId
-from equipoise.core.plan import Plan
+from equipoise.core.plan import Conditions, Plan
 from equipoise.core.request import Prefer, Request
 from equipoise.dispatch.commands import AcceptAnswers, AskForPlan, Command, Finish, Outcome, SendTask
 from equipoise.dispatch.events import Event, TaskDone
@@ -66,13 +66,13 @@ class InTurn:
     def __init__(self, cluster: Cluster, _scenario: Scenario, _seed: int) -> None:
         self._cluster = cluster
 
-    def admit(self, request: Request) -> Plan:
+    def admit(self, request: Request, conditions: Conditions) -> Plan:
         return Plan(
             feasible=True, strategy=self.name, prefer=Prefer.LATENCY, items=request.items, latency_s=1.0, accuracy=0.6,
             energy_j=None, bound=None, gap=None, solve_s=0.0, shares=(),
         )  # fmt: skip
 
-    def follow(self, request: Request, plan: Plan, *, seed: int) -> Follower:
+    def follow(self, request: Request, plan: Plan, conditions: Conditions, *, seed: int) -> Follower:
         return Turns(request, self._cluster)
 
     def plan(self, ask: AskForPlan) -> Plan:

@@ -74,6 +74,7 @@ def test_what_cannot_be_kept_is_declined_and_nothing_is_run():
     outcome = simulate(THREE, scenario(requests=(asking(deadline_s=0.1),)))
 
     assert (outcome.admitted, outcome.kept, outcome.tasks) == (0, 0, 0)
+    assert outcome.requests[0].plan is not None
     assert not outcome.requests[0].plan.feasible
 
 
@@ -84,6 +85,12 @@ def test_best_effort_runs_the_closest_plan():
 
     assert receipt.outcome == "answered"
     assert not receipt.met.performance
+
+
+def test_where_no_node_is_there_a_request_is_declined():
+    outcome = simulate(boards(a=0.002), scenario(Leaves(at_s=0.0, node="a"), requests=(asking(at_s=1.0),)))
+
+    assert (outcome.admitted, outcome.requests[0].plan) == (0, None)
 
 
 def test_requests_at_the_same_time_share_the_boards():
@@ -178,7 +185,7 @@ def test_a_request_that_comes_while_a_node_is_away_does_without_it():
 
     receipt = receipt_of(run)
 
-    assert receipt.lost[0].reason == "it was not there at the start"
+    assert {share.node for share in receipt.plan.shares} == {"b", "c"}
     assert {share.node for share in receipt.shares if share.items} == {"b", "c"}
 
 
