@@ -10,11 +10,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from equipoise.errors import UsageError
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     import zenoh
+
+    from equipoise.trust.membership import Membership
 
 DEFAULT_CLUSTER = "default"
 LOOPBACK_INTERFACE = "lo"
@@ -28,13 +33,42 @@ _ONE_DIALS = {
 }
 
 
+MESSAGE_BYTES = 1 << 28  # whatever is larger is dropped while it arrives; Zenoh's own limit is 1 GiB
+_MESSAGES = (
+    "put",
+    "delete",
+    "declare_subscriber",
+    "query",
+    "reply",
+    "declare_queryable",
+    "liveliness_token",
+    "liveliness_query",
+    "declare_liveliness_subscriber",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What this machine shows to the others of its cluster: files in PEM."""
+    """What this machine shows to the others of its cluster, files in PEM, and whom of them it lets in.
+
+    `admitted` are common names of certificates. Zenoh has no list of those to keep out that would win over it, and
+    cannot change it while a session is open: to put somebody out, open another one.
+    """
 
     authority: Path
     certificate: Path
     private_key: Path
+    admitted: tuple[str, ...]
+
+
+def credentials_of(membership: Membership, now: dt.datetime) -> Credentials:
+    """Those of a member, with everybody let in who is not revoked at this time."""
+    return Credentials(
+        authority=membership.authority_path,
+        certificate=membership.certificate_path,
+        private_key=membership.certificate_path,
+        admitted=membership.charter.admitted(now),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +118,7 @@ class ZenohSettings:
         yield "scouting/gossip/enabled", self.gossip
         yield "scouting/gossip/autoconnect_strategy", _ONE_DIALS
         yield "transport/link/tx/lease", round(self.lease_s * 1000)
+        yield "transport/link/rx/max_message_size", MESSAGE_BYTES
         # A container's /dev/shm is often too small for it, and it doubles the resident memory.
         yield "transport/shared_memory/enabled", False
 
@@ -96,6 +131,7 @@ class ZenohSettings:
             {
                 "enable_mtls": True,
                 "verify_name_on_connect": False,  # boards change their addresses; the authority vouches for them
+                "close_link_on_expiration": True,
                 "root_ca_certificate": str(self.credentials.authority),
                 "listen_certificate": certificate,
                 "listen_private_key": private_key,
@@ -104,6 +140,19 @@ class ZenohSettings:
             },
         )
         yield "transport/link/protocols", ["tls"]
+        yield "access_control", _only_for(self.credentials.admitted, f"equipoise/{quote(self.cluster, safe='')}/**")
+
+
+def _only_for(common_names: Sequence[str], key_expression: str) -> dict[str, Any]:
+    """Access control that denies everything but these keys to these certificates."""
+    everything = {"permission": "allow", "messages": _MESSAGES, "flows": ["ingress", "egress"]}
+    return {
+        "enabled": True,
+        "default_permission": "deny",
+        "rules": [{"id": "cluster", "key_exprs": [key_expression], **everything}],
+        "subjects": [{"id": "members", "cert_common_names": list(common_names)}],
+        "policies": [{"rules": ["cluster"], "subjects": ["members"]}],
+    }
 
 
 def all_on_loopback(endpoints: Iterable[str]) -> bool:

@@ -26,7 +26,8 @@ from zenoh.handlers import Callback
 
 from equipoise.errors import EquipoiseError, NodeError, NodeUnreachableError
 from equipoise.fabric.base import Handler, OnChange, OnGone, StopWatching, Verb
-from equipoise.fabric.config import ZenohSettings
+from equipoise.fabric.config import MESSAGE_BYTES, ZenohSettings
+from equipoise.fabric.diagnosis import why_alone
 from equipoise.fabric.presence import Presence, await_reply, fail, fulfil
 
 _SENDERS = 64  # threads that may wait for slow links at the same time; each is started when first needed
@@ -76,10 +77,21 @@ class ZenohFabric:
 
     async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
         """As the interface says."""
+        if len(payload) > MESSAGE_BYTES:
+            raise NodeError(
+                f"a message of {len(payload) / 1e6:.0f} MB; at most {MESSAGE_BYTES / 1e6:.0f} MB arrive", node=node
+            )
         with self._presence.reply_from(node) as reply:
             key = _node_key(self._settings.cluster, node, self._presence.instance(node) or "", verb)
             self._senders.submit(self._send, node, key, payload, timeout_s, reply)
             return await await_reply(reply, node, timeout_s)
+
+    async def why_alone(self) -> list[str]:
+        """If no other machine is connected: a sentence per address where one could be. Takes some seconds."""
+        info = self._session.info
+        if info.peers_zid() or info.routers_zid():
+            return []
+        return await asyncio.to_thread(why_alone, self._settings, str(info.zid()))
 
     async def close(self) -> None:
         """As the interface says."""

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from equipoise.core.family import Family
 from equipoise.errors import TrustError, reason_of
-from equipoise.families.manifest import MANIFEST, sha256_of
+from equipoise.families.identity import identity_of
 from equipoise.trust import ledger as ledgers
 from equipoise.trust.certificates import (
     Issuer,
@@ -138,14 +138,10 @@ class Authority:
         return self.charter()
 
     def sign_family(self, family: Family) -> bytes:
-        """The charter that lets the family's model files, as they are, be loaded. Raises TrustError."""
-        try:
-            manifest_sha256 = sha256_of(family.folder / MANIFEST)
-        except OSError as error:
-            raise TrustError(f"{family.folder / MANIFEST}: cannot be read: {reason_of(error)}") from error
+        """The charter that lets the family's model files, as they are, be loaded."""
         signed = SignedFamily(
             name=family.name,
-            manifest_sha256=manifest_sha256,
+            identity=identity_of(family),
             variants={model.name: model.sha256 for model in family.models},
         )
         self._change(lambda ledger: ledgers.with_family(ledger, signed))

@@ -29,10 +29,10 @@ class Revoked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SignedFamily(msgspec.Struct, frozen=True, kw_only=True):
-    """A family whose model files may be loaded: the SHA-256 of its manifest, and of each variant's file."""
+    """A family whose model files may be loaded: its identity, and the SHA-256 of each variant's file."""
 
     name: str
-    manifest_sha256: Sha256
+    identity: Sha256
     variants: dict[str, Sha256]
 
 

@@ -55,7 +55,9 @@ def test_loopback_addresses_need_no_permission() -> None:
 
 
 def test_certificates_close_a_cluster_that_is_on_the_network() -> None:
-    mine = Credentials(authority=Path("ca.pem"), certificate=Path("pi.pem"), private_key=Path("pi.key"))
+    mine = Credentials(
+        authority=Path("ca.pem"), certificate=Path("pi.pem"), private_key=Path("pi.key"), admitted=("member-000",)
+    )
 
     settings = settings_of(credentials=mine)
 

@@ -24,7 +24,7 @@ HASHES = st.binary(min_size=32, max_size=32).map(bytes.hex)
 FAMILIES = st.builds(
     SignedFamily,
     name=st.text(max_size=9),
-    manifest_sha256=HASHES,
+    identity=HASHES,
     variants=st.dictionaries(st.text(max_size=9), HASHES),
 )
 REVOKED = st.builds(
