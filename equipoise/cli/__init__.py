@@ -27,6 +27,7 @@ _COMMANDS = {
     "run": _Command("equipoise.cli.run", "run"),
     "demo": _Command("equipoise.cli.demo", "demo"),
     "plan": _Command("equipoise.cli.plan", "plan"),
+    "simulate": _Command("equipoise.cli.simulate", "simulate"),
     "stream": _Command("equipoise.cli.stream", "stream"),
     "admit": _Command("equipoise.cli.admit", "admit"),
     "frontier": _Command("equipoise.cli.frontier", "frontier"),

@@ -7,13 +7,15 @@ they are made, the rest by `check`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
-from typing import ClassVar
 
 import msgspec
 
 from equipoise.core.cluster import Cluster
 from equipoise.core.request import Request, Requirement
+
+_FILE_NAME = re.compile(r"^[\w.-]*$")  # what a request's name may become
 
 
 def _check_time(at_s: float) -> None:
@@ -47,6 +49,8 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def __post_init__(self) -> None:
         if self.items < 1:
             raise ValueError(f"items must be at least 1, not {self.items}")
+        if not _FILE_NAME.match(self.name):
+            raise ValueError(f"name {self.name!r} must be made of letters, digits, '.', '-' and '_'")
         _check_time(self.at_s)
 
     @property
@@ -62,8 +66,6 @@ class _NodeEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     node: str | None = None
     fraction: float | None = None
     for_s: float | None = None
-
-    undoes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_time(self.at_s)

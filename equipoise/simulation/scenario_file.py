@@ -1,0 +1,109 @@
+"""Scenarios as TOML files. Whatever is wrong is told with file, line and field."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from equipoise.core.cluster import Cluster
+from equipoise.core.request import Requirement
+from equipoise.errors import ConfigError, reason_of
+from equipoise.simulation.scenario import NodeEvent, Scenario, ScenarioError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_REQUIREMENT = frozenset(Requirement.__struct_fields__)
+_KINDS = [kind.__struct_config__.tag for kind in get_args(NodeEvent)]
+_HEADER = re.compile(r"\s*\[\s*([\w.-]+)\s*\]\s*(?:#.*)?$")
+_ENTRY = re.compile(r"\s*\[\[\s*([\w.-]+)\s*\]\]\s*(?:#.*)?$")
+_KEY = re.compile(r"\s*([\w-]+)\s*=")
+_ODD_FIELD = re.compile(r"Object (contains unknown|missing required) field `(.+)`")  # as msgspec says it
+
+
+def load_scenario(path: Path, cluster: Cluster) -> Scenario:
+    """The scenario that a file describes, checked against the cluster that it is to happen to.
+
+    A request's requirement stands beside its items: `deadline_s`, `min_accuracy`, ...; without a time, slack goes to
+    latency. Raises ConfigError, which names file, line and field.
+    """
+    text = _text_of(path)
+    try:
+        scenario = msgspec.convert(_shaped(tomllib.loads(text)), Scenario)
+        scenario.check(cluster)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"is no TOML: {error}", path=path) from error
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$")
+        raise _located(problem, place.strip("`.").replace(".requirement", ""), text, path) from error
+    except ScenarioError as error:
+        raise _located(str(error), error.place, text, path) from error
+    return scenario
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {reason_of(error)}", path=path) from error
+
+
+def _shaped(data: dict[str, Any]) -> dict[str, Any]:
+    """With each request's requirement in a table of its own."""
+    requests = data.get("requests")
+    if not isinstance(requests, list):
+        return data
+    return data | {
+        "requests": [_shaped_request(r, n) if isinstance(r, dict) else r for n, r in enumerate(requests)],
+    }
+
+
+def _shaped_request(flat: dict[str, Any], number: int) -> dict[str, Any]:
+    if "requirement" in flat:
+        raise ScenarioError("a requirement's fields stand beside items", f"requests[{number}].requirement")
+    required = {key: value for key, value in flat.items() if key in _REQUIREMENT}
+    if "deadline_s" not in required and "throughput_per_s" not in required:
+        required = {"prefer": "latency"} | required
+    rest = {key: value for key, value in flat.items() if key not in _REQUIREMENT}
+    return rest | {"requirement": required}
+
+
+def _located(problem: str, place: str, text: str, path: Path) -> ConfigError:
+    """The error at its place: of the field that the problem names or begins with, if any, or else of what it is in."""
+    lines = _lines_of(text)
+    if odd := _ODD_FIELD.match(problem):
+        problem = f"unknown field {odd[2]!r}" if odd[1] == "contains unknown" else f"field {odd[2]!r} is missing"
+        place = f"{place}.{odd[2]}".strip(".")
+    elif place.endswith(".kind"):
+        problem += f"; known: {', '.join(sorted(_KINDS))}"
+    elif (field := f"{place}.{problem.split(' ')[0]}".strip(".")) in lines:
+        place = field
+    at = place
+    while at and at not in lines:
+        at = at[: max(at.rfind("."), at.rfind("["), 0)]
+    return ConfigError(problem, path=path, place=", ".join(filter(None, (f"line {lines[at]}" if at else "", place))))
+
+
+def _lines_of(text: str) -> dict[str, int]:
+    """The line on which each entry and key stands, by its place: `events[2]`, `events[2].node`, `truth.lease_s`."""
+    lines: dict[str, int] = {}
+    entries: Counter[str] = Counter()
+    table = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if entry := _ENTRY.match(line):
+            table = f"{entry[1]}[{entries[entry[1]]}]"
+            entries[entry[1]] += 1
+            lines[table] = number
+        elif header := _HEADER.match(line):
+            table = header[1]
+            lines[table] = number
+        elif key := _KEY.match(line):
+            lines[f"{table}.{key[1]}".strip(".")] = number
+    return lines
