@@ -17,6 +17,7 @@ class Verb(str, Enum):
     DESCRIBE = "describe"
     INFER = "infer"
     ABANDON = "abandon"
+    CHARTER = "charter"  # a signed charter; the answer is the newer of both
 
 
 Handler = Callable[[bytes], Awaitable[bytes]]  # request payload -> reply payload

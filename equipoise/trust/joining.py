@@ -70,6 +70,15 @@ def renew(membership: Membership, now: dt.datetime) -> Membership:
     raise TrustError(_nobody(told))
 
 
+def serves_at(address: str, authority_fingerprint: bytes) -> bool:
+    """True if this authority's service answers there."""
+    try:
+        reply = _ask(address, _unverified(), WhoAreYou())
+    except _NotThereError:
+        return False
+    return isinstance(reply, IAm) and fingerprint(certificate_from_pem(reply.authority_pem)) == authority_fingerprint
+
+
 class _NotThereError(TrustError):
     """Nothing that could be the authority answers at an address."""
 

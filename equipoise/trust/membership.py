@@ -96,9 +96,14 @@ class Membership:
         return cluster_of(self.authority)
 
     @property
+    def fingerprint(self) -> bytes:
+        """The authority's: what the cluster is known by."""
+        return fingerprint(self.authority)
+
+    @property
     def network(self) -> str:
         """What the cluster is called on the network: two clusters of one name must not mix."""
-        return f"{self.cluster}-{fingerprint(self.authority).hex()[:16]}"
+        return f"{self.cluster}-{self.fingerprint.hex()[:16]}"
 
     @property
     def certificate_path(self) -> Path:
