@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench paper clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,9 @@ format: $(VENV)/.installed  ## put the source into shape
 bench: $(VENV)/.installed  ## run every benchmark; figures go to out/
 	@mkdir -p out
 	@for bench in benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+paper: $(VENV)/.installed  ## the paper's evaluation: every figure of the laboratory, as a page in out/paper
+	$(BIN)/equipoise lab paper --out out/paper
 
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

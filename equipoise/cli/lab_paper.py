@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +22,9 @@ from equipoise.cli.options import JsonOption
 from equipoise.cli.render import console_for, percent
 from equipoise.errors import UsageError
 from equipoise.lab.gains import PAPER, Gain
-from equipoise.lab.numbers import Numbers, write_numbers
+from equipoise.lab.numbers import Numbers
 from equipoise.lab.paper import Case, Group, Result, cases, summary
+from equipoise.lab.words import signed_percent, signed_points
 from equipoise.lab.work import answered
 
 
@@ -30,7 +32,8 @@ from equipoise.lab.work import answered
 def paper(
     *,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Write the numbers there, as JSON and CSV.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write a report there: a page, its figures, its numbers."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Without solvers, and with few batch sizes and random clusters.")
@@ -43,20 +46,34 @@ def paper(
     """Compare every strategy on the paper's boards, on four others and on random clusters. Takes minutes."""
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs must be at least 1, not {jobs}")
+    if out is not None:
+        _check_extra()
     todo = list(cases(quick=quick))
     results = list(_with_progress(todo, jobs or os.cpu_count() or 1))
     numbers = Numbers(quick=quick, groups=summary(results), results=results)
-    if out is not None:
-        write_numbers(numbers, out)
+    page = _report(numbers, out) if out is not None else None
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(numbers), indent=1) + b"\n")
         return
     console = console_for()
     for group in numbers.groups.values():
         _show(console, group)
-    console.print(f"The paper's averages: {_signed(PAPER.throughput, 2)} %, {_signed(PAPER.accuracy, 1)} points.")
-    if out is not None:
-        console.print(f"Numbers in {out}", markup=False)
+    console.print(
+        f"The paper's averages: {signed_percent(PAPER.throughput, 2)}, {signed_points(PAPER.accuracy, 1)} points."
+    )
+    if page is not None:
+        console.print(f"Report in {page}", markup=False)
+
+
+def _check_extra() -> None:
+    if find_spec("matplotlib") is None:
+        raise UsageError("--out needs matplotlib; install it with: pip install 'equipoise[lab]'; --json does without")
+
+
+def _report(numbers: Numbers, out: Path) -> Path:
+    from equipoise.lab.report import write_report  # noqa: PLC0415 - matplotlib is an extra, and slow to import
+
+    return write_report(numbers, out, f"equipoise lab paper{' --quick' if numbers.quick else ''} --out DIR")
 
 
 def _with_progress(todo: Sequence[Case], jobs: int) -> Iterator[Result]:
@@ -85,7 +102,7 @@ def _show(console: Console, group: Group) -> None:
             table.add_column(heading, justify="right")
     table.add_column("it\nkeeps", justify="right")
     for name, comparison in group.gains.items():
-        cells = [*_cells(comparison.throughput, 2), *_cells(comparison.accuracy, 2), percent(comparison.kept)]
+        cells = [*_cells(comparison.throughput), *_cells(comparison.accuracy), percent(comparison.kept)]
         table.add_row(name, *cells)
     console.print(table)
     console.print(
@@ -95,13 +112,7 @@ def _show(console: Console, group: Group) -> None:
     )
 
 
-def _cells(gain: Gain, digits: int) -> Iterator[str]:
+def _cells(gain: Gain) -> Iterator[str]:
     for value in (gain.mean, gain.median, gain.worst):
-        yield "-" if value is None else _signed(value, digits)
+        yield signed_points(value)
     yield percent(gain.lacking)
-
-
-def _signed(value: float, digits: int) -> str:
-    """A fraction in hundredths, with its sign; what is rounded away has none."""
-    text = f"{100 * value:+.{digits}f}"
-    return text if float(text) else f"{0:.{digits}f}"

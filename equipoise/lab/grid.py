@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from equipoise.core.plan import Plan
 from equipoise.core.request import Prefer, Request, Requirement
 from equipoise.planning.fleet import Fleet
-from equipoise.planning.frontier import frontier
+from equipoise.planning.frontier import frontier, undominated
 from equipoise.planning.planner import plan
 from equipoise.planning.strategies import strategy_named
 
@@ -21,6 +22,7 @@ Bools = npt.NDArray[np.bool_]
 LEVELS = 20
 OURS, EXACT = "equipoise", "milp"
 _TIMED = 5  # requests, for the time that planning takes
+_LENIENT = 0.99  # of the accuracy that could be had: a floor with some slack
 _TOLERANCE = 1e-9
 
 
@@ -46,15 +48,24 @@ class Levels:
         )
 
 
+class Point(NamedTuple):
+    """What a plan promises."""
+
+    throughput_per_s: float
+    accuracy: float
+
+
 @dataclass(frozen=True)
 class Reach:
     """The most that a strategy can do at each level; nan where it has no plan.
 
-    `gap` is the largest of its plans' relative distances to what is possible; None if it proves nothing.
+    `points` are its undominated plans. `gap` is the largest of its plans' relative distances to what is possible; None
+    if it proves nothing.
     """
 
     rates_per_s: Floats  # (F,) with at least that accuracy
     accuracies: Floats  # (R,) at least that fast
+    points: tuple[Point, ...]  # slowest and most accurate last
     gap: float | None = None
 
     def kept(self, levels: Levels) -> Bools:
@@ -82,10 +93,12 @@ def reach(fleet: Fleet, items: int, levels: Levels, strategy: str) -> Reach:
         return _among_candidates(fleet, items, levels, strategy)
     fast = [at_floor(fleet, items, floor, strategy) for floor in levels.floors]
     accurate = [at_rate(fleet, items, rate, strategy) for rate in levels.rates_per_s]
-    gaps = [found.gap for found in (*fast, *accurate) if found.feasible and found.gap is not None]
+    plans = [found for found in (*fast, *accurate) if found.feasible]
+    gaps = [found.gap for found in plans if found.gap is not None]
     return Reach(
         rates_per_s=np.array([found.throughput_per_s if found.feasible else np.nan for found in fast]),
         accuracies=np.array([found.accuracy if found.feasible else np.nan for found in accurate]),
+        points=_points(undominated(plans)),
         gap=max(gaps, default=None),
     )
 
@@ -96,7 +109,15 @@ def _among_candidates(fleet: Fleet, items: int, levels: Levels, strategy: str) -
     rates, accuracies = (np.array([getattr(p, name) for p in known]) for name in ("throughput_per_s", "accuracy"))
     enough = accuracies >= levels.floors[:, None] - _TOLERANCE
     in_time = rates * (1 + _TOLERANCE) >= levels.rates_per_s[:, None]
-    return Reach(rates_per_s=_best_where(rates, enough), accuracies=_best_where(accuracies, in_time))
+    return Reach(
+        rates_per_s=_best_where(rates, enough),
+        accuracies=_best_where(accuracies, in_time),
+        points=_points(known),
+    )
+
+
+def _points(plans: Iterable[Plan]) -> tuple[Point, ...]:
+    return tuple(Point(found.throughput_per_s, found.accuracy) for found in plans)
 
 
 def _best_where(values: Floats, allowed: Bools) -> Floats:
@@ -105,17 +126,19 @@ def _best_where(values: Floats, allowed: Bools) -> Floats:
     return np.where(np.isfinite(best), best, np.nan)
 
 
-def planning_s(fleet: Fleet, items: int, levels: Levels, strategy: str, clock: Callable[[], float]) -> float:
-    """Median seconds to plan a request, over a few from strict and slow to lenient and fast."""
-    some = np.linspace(0, len(levels.floors) - 1, _TIMED).round().astype(int)
+def planning_s(
+    fleet: Fleet, items: int, levels: Levels, found: Reach, *, strategy: str, clock: Callable[[], float]
+) -> float | None:
+    """Median seconds to plan a request that the strategy can keep, from slow to fast; None if it can keep none."""
+    able = np.flatnonzero(np.isfinite(found.accuracies))
     taken = []
-    for k in some:
+    for k in able[np.linspace(0, len(able) - 1, min(_TIMED, len(able))).round().astype(int)]:
         requirement = Requirement(
-            min_accuracy=float(levels.floors[k]), throughput_per_s=float(levels.rates_per_s[-1 - k])
+            min_accuracy=_LENIENT * float(found.accuracies[k]), throughput_per_s=float(levels.rates_per_s[k])
         )
         request = Request(items=items, requirement=requirement)
         taken.append(plan(request, fleet, strategy=strategy, clock=clock).solve_s)
-    return float(np.median(taken))
+    return float(np.median(taken)) if taken else None
 
 
 def feasible(kept: Mapping[str, Bools]) -> Bools:

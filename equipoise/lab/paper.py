@@ -16,7 +16,7 @@ from equipoise.core.cluster import Cluster
 from equipoise.lab.catalogue import published
 from equipoise.lab.chance import random_cluster
 from equipoise.lab.gains import BEST_OTHER, Floats, Gain, accuracy_gain, best_of, statistics, throughput_gain
-from equipoise.lab.grid import EXACT, LEVELS, OURS, Bools, Levels, Reach, feasible, planning_s, reach
+from equipoise.lab.grid import EXACT, LEVELS, OURS, Bools, Levels, Point, Reach, feasible, planning_s, reach
 from equipoise.planning.fleet import Fleet
 from equipoise.planning.strategies import STRATEGIES
 
@@ -44,7 +44,8 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
     accuracies        at each rate
     kept              of the requirements that any strategy can keep, the part that it can
     kept_at           (rates, floors) which of them
-    planning_s        median seconds per plan
+    frontier          (throughput_per_s, accuracy) of its undominated plans
+    planning_s        median seconds per plan that keeps both promises
     gap               largest proven distance to what is possible; None if it proves nothing
     """
 
@@ -52,7 +53,8 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
     accuracies: list[float | None]
     kept: float
     kept_at: list[list[bool]]
-    planning_s: float
+    frontier: tuple[Point, ...]
+    planning_s: float | None
     gap: float | None
 
 
@@ -147,18 +149,21 @@ def answer(case: Case, clock: Callable[[], float]) -> Result:
         rates_per_s=levels.rates_per_s.tolist(),
         feasible=int(possible.sum()),
         strategies={
-            name: _answers(one, kept[name], possible, planning_s(fleet, case.items, levels, name, clock))
+            name: _answers(
+                one, kept[name], possible, planning_s(fleet, case.items, levels, one, strategy=name, clock=clock)
+            )
             for name, one in found.items()
         },
     )
 
 
-def _answers(found: Reach, kept: Bools, possible: Bools, plan_s: float) -> Answers:
+def _answers(found: Reach, kept: Bools, possible: Bools, plan_s: float | None) -> Answers:
     return Answers(
         rates_per_s=_or_none(found.rates_per_s),
         accuracies=_or_none(found.accuracies),
         kept=float(kept[possible].mean()) if possible.any() else 0.0,
         kept_at=kept.tolist(),
+        frontier=found.points,
         planning_s=plan_s,
         gap=found.gap,
     )
@@ -174,8 +179,8 @@ def summary(results: Iterable[Result]) -> dict[str, Group]:
 
 def _group(title: str, results: list[Result]) -> Group:
     names = list(results[0].strategies)
-    rates = {name: _stacked(results, name, "rates_per_s") for name in names}
-    accuracies = {name: _stacked(results, name, "accuracies") for name in names}
+    rates = {name: stacked(results, name, "rates_per_s") for name in names}
+    accuracies = {name: stacked(results, name, "accuracies") for name in names}
     kept = {name: float(np.mean([result.strategies[name].kept for result in results])) for name in names}
     others = [name for name in names if name not in (OURS, EXACT)]
     for values in (rates, accuracies):
@@ -209,7 +214,7 @@ def _kept_by_any(result: Result, names: list[str]) -> float:
     return float(kept.sum() / result.feasible) if result.feasible else 0.0
 
 
-def _stacked(results: list[Result], strategy: str, field: str) -> Floats:
+def stacked(results: list[Result], strategy: str, field: str) -> Floats:
     """Values at all levels of all cases; nan for None."""
     return np.concatenate([np.array(getattr(r.strategies[strategy], field), dtype=np.float64) for r in results])
 

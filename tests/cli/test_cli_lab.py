@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,43 @@ def test_the_numbers_are_written_as_json_and_csv(study):
     row = next(r for r in gains if (r["group"], r["strategy"], r["gain"]) == ("paper", "single", "throughput"))
     assert float(row["mean"]) == over["mean"] > 0
     assert {row["cluster"] for row in levels} >= {"paper", "mobilenet_v1", "random-0"}
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_the_page_shows_every_figure_without_a_network_and_without_complaints(study):
+    from playwright.sync_api import sync_playwright
+
+    _, out = study
+    asked, complaints = [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(offline=True).new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto((out / "index.html").as_uri())
+        heights = page.eval_on_selector_all("figure svg", "all => all.map(one => one.getBoundingClientRect().height)")
+        title = page.inner_text("h1")
+        browser.close()
+
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert complaints == []
+    assert len(heights) == len(list((out / "figures").glob("*.svg"))) >= 10
+    assert min(heights) > 100
+    assert "throughput at equal accuracy" in title
+
+
+def test_every_figure_is_there_as_svg_and_png_and_named_on_the_page_with_its_command(study):
+    _, out = study
+    text = (out / "index.html").read_text()
+
+    figures = {path.stem for path in (out / "figures").glob("*.svg")}
+    assert figures == {path.stem for path in (out / "figures").glob("*.png")}
+    assert all(f"figures/{name}.png" in text for name in figures)
+    assert text.count("equipoise lab paper --quick --out DIR") > len(figures)
 
 
 def test_jobs_below_one_are_refused():

@@ -1,0 +1,49 @@
+"""Which pairs of a rate and a floor each strategy keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from equipoise.lab.figures.style import BLUE, LINE, MUTED, new_figure
+from equipoise.lab.gains import Floats
+
+_COLUMNS = 4
+_KEPT = LinearSegmentedColormap.from_list("kept", [(0.0, "#f6c9a8"), (0.01, "#cfe4f2"), (1.0, BLUE)])
+
+
+def promises_figure(
+    kept: Mapping[str, Floats], shares: Mapping[str, float], floors: Sequence[float], rates_per_s: Sequence[float]
+) -> Figure:
+    """One map per strategy, (rates, floors); nan where nobody can keep the pair.
+
+    kept      part of the batch sizes at which it keeps the pair
+    shares    of all pairs that can be kept, the part that it keeps
+    """
+    names = sorted(kept, key=lambda name: -shares[name])
+    rows = math.ceil(len(names) / _COLUMNS)
+    figure = new_figure(9.6, 0.7 + 2.2 * rows)
+    grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+    for k, axes in enumerate(grid.flat):
+        axes.set_visible(k < len(names))
+        if k >= len(names):
+            continue
+        name = names[k]
+        axes.set_facecolor(LINE)
+        axes.grid(visible=False)
+        axes.pcolormesh(np.ma.masked_invalid(kept[name]), cmap=_KEPT, vmin=0, vmax=1, edgecolors="white",
+                        linewidth=0.4)  # fmt: skip
+        axes.set_title(f"{name}  {100 * shares[name]:.0f} %", fontsize=9)
+        ends = np.array([0.5, -0.5])
+        axes.set_xticks(ends % kept[name].shape[1], [f"{100 * floors[end]:.1f} %" for end in (0, -1)])
+        axes.set_yticks(ends % kept[name].shape[0], [f"{rates_per_s[end]:.3g}/s" for end in (0, -1)])
+        axes.tick_params(length=0, labelsize=8)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    figure.supxlabel("accuracy floor", fontsize=9, color=MUTED)
+    figure.supylabel("items per second that are asked for", fontsize=9, color=MUTED)
+    return figure
