@@ -10,6 +10,7 @@
     ├── InputError              an item cannot be read or decoded       .source
     ├── EmulationError          this machine cannot play the described board
     ├── OutputError             results cannot be written               .path
+    ├── ClusterError            no node is there, or none that could do it
     ├── TrustError              a certificate, an invitation or a signature is not good
     └── NodeError                                                       .node
         ├── NodeUnreachableError
@@ -99,6 +100,10 @@ class OutputError(EquipoiseError):
 
 class TrustError(EquipoiseError):
     """A certificate, an invitation or a signature is not good, or this machine is not in the cluster."""
+
+
+class ClusterError(EquipoiseError):
+    """No node of the live cluster was found, or none that could do what is asked."""
 
 
 class NodeError(EquipoiseError):

@@ -33,6 +33,8 @@ _COMMANDS = {
     "frontier": _Command("equipoise.cli.frontier", "frontier"),
     "lab": _Command("equipoise.cli.lab_commands", "lab_app"),  # which collects what the lab_*.py files add
     "profile": _Command("equipoise.cli.profile", "profile"),
+    "node": _Command("equipoise.cli.node", "node"),
+    "nodes": _Command("equipoise.cli.nodes", "nodes"),
     "evaluate": _Command("equipoise.cli.evaluate", "evaluate"),
     "cluster": _Command("equipoise.cli.cluster", "cluster_app"),
     "family": _Command("equipoise.cli.family_build", "family_app"),  # which adds `build` to what family.py has

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -15,14 +14,14 @@ from rich.console import Console
 from equipoise.cli.clusters import load_cluster
 from equipoise.cli.profile import profiling_progress
 from equipoise.core.cluster import Cluster
-from equipoise.core.family import Family, InputSpec
-from equipoise.core.plan import Plan
+from equipoise.core.family import Family
+from equipoise.core.plan import Conditions, Plan
 from equipoise.engines.processors import LocalProcessor, local_processors
 from equipoise.errors import InputError, OutputError
 from equipoise.fabric.base import Fabric
-from equipoise.families.preprocess import prepare
 from equipoise.profiling.local import LocalProfiles, known_here, local_cluster, profile_here
-from equipoise.profiling.measure import Effort, Measurement, prepare_time_s
+from equipoise.profiling.measure import Measurement
+from equipoise.profiling.preparation import prepare_times_s
 from equipoise.profiling.store import ProfileStore, Subject, default_data_folder
 from equipoise.runtime.emulation import EmulatedCluster
 from equipoise.runtime.inputs import Items
@@ -31,7 +30,6 @@ from equipoise.runtime.reach import OutOfReach, check_reach, without
 
 _SAMPLES = 4  # items on which it is measured whether this machine can play the boards
 _NAMED_PAIRS = 3
-_GLANCE = Effort(batch_s=0.1, fewest_calls=3)
 
 
 class Reached(Protocol):
@@ -53,6 +51,7 @@ class Access:
     cluster: Cluster
     title: str
     emulated: bool
+    conditions: Conditions = field(default_factory=dict)
     open: Callable[[Plan, Items], AbstractAsyncContextManager[Reached]]
 
 
@@ -67,7 +66,7 @@ def emulated_boards(family: Family, cluster: Cluster, *, title: str, notes: Cons
 
     @asynccontextmanager
     async def play(plan: Plan, items: Items) -> AsyncIterator[Reached]:
-        unreachable = check_reach(cluster, family, plan, _samples(items))
+        unreachable = check_reach(cluster, family, plan, samples_of(items))
         boards = described
         if unreachable:
             notes.print(_too_fast(unreachable))
@@ -85,7 +84,8 @@ def boards_of(family: Family, description: Path, notes: Console) -> Access:
     return emulated_boards(family, cluster, title=title, notes=notes)
 
 
-def _samples(items: Items) -> list[bytes]:
+def samples_of(items: Items) -> list[bytes]:
+    """A few of the items as they would be sent, spread over all of them; fewer where some cannot be read."""
     samples = []
     for index in range(0, len(items), max(1, len(items) // _SAMPLES)):
         with suppress(InputError):
@@ -109,7 +109,7 @@ def this_machine(family: Family, items: Items, *, notes: Console) -> Access:
     profiles = _profiles_here(family, processors, notes)
     for (processor, variant), reason in profiles.failures.items():
         notes.print(f"Not used: {variant} on {processor}: {reason}.", markup=False)
-    cluster = local_cluster(family, processors, profiles, _prepare_s(family, _samples(items)))
+    cluster = local_cluster(family, processors, profiles, prepare_times_s(family, samples_of(items)))
 
     @asynccontextmanager
     async def here(_plan: Plan, _items: Items) -> AsyncIterator[Reached]:
@@ -145,21 +145,3 @@ class _WillingStore(ProfileStore):
             if not self._told:
                 self._notes.print(f"equipoise: warning: {error}", markup=False, soft_wrap=True)
             self._told = True
-
-
-def _prepare_s(family: Family, samples: Sequence[bytes]) -> dict[str, float]:
-    """Seconds to prepare one of these very items for each variant; variants for which none can be are left out."""
-    found = {}
-    for model in family.models:
-        readable = [payload for payload in samples if _is_readable(payload, model.input)]
-        if readable:
-            found[model.name] = prepare_time_s(readable, model.input, clock=time.perf_counter, effort=_GLANCE)
-    return found
-
-
-def _is_readable(payload: bytes, spec: InputSpec) -> bool:
-    try:
-        prepare(payload, spec)
-    except InputError:
-        return False
-    return True

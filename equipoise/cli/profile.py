@@ -19,7 +19,7 @@ from rich.table import Table
 from equipoise.cli.options import FAMILY_HELP, JsonOption, family_folder
 from equipoise.cli.render import console_for, rate, seconds
 from equipoise.core.family import Family
-from equipoise.engines.processors import LocalProcessor, local_processors
+from equipoise.engines.processors import LocalProcessor, processors_named
 from equipoise.errors import UsageError
 from equipoise.families.manifest import load_family
 from equipoise.profiling.local import LocalProfiles, OnPair, profile_here
@@ -41,7 +41,7 @@ def profile(
 ) -> None:
     """Measure time per call, load time and memory of every variant here, and keep the figures for `run`."""
     family = load_family(family_folder(folder))
-    chosen = chosen_processors(processors, parse_split(split_cpu))
+    chosen = processors_named(processors, parse_split(split_cpu))
     store = ProfileStore(default_data_folder(os.environ))
     with profiling_progress(len(chosen) * len(family.models)) as on_pair:
         found = profile_here(family, chosen, store, again=again, on_pair=on_pair)
@@ -58,18 +58,6 @@ def parse_split(text: str | None) -> list[list[int]] | None:
     if text is None:
         return None
     return [_parse_group(group, text) for group in text.split(",")]
-
-
-def chosen_processors(names: str | None, split_cpu: Sequence[Sequence[int]] | None) -> tuple[LocalProcessor, ...]:
-    """This machine's processors of these comma-separated names, or all. Raises UsageError for an unknown name."""
-    here = {processor.name: processor for processor in local_processors(split_cpu)}
-    if names is None:
-        return tuple(here.values())
-    wanted = list(dict.fromkeys(name.strip() for name in names.split(",")))
-    unknown = [name for name in wanted if name not in here]
-    if unknown:
-        raise UsageError(f"this machine has no processor {unknown[0]!r}; it has: {', '.join(here)}")
-    return tuple(here[name] for name in wanted)
 
 
 @contextmanager

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,9 @@ from typing import Annotated
 import typer
 
 from equipoise.cli.access import Access, boards_of, this_machine
+from equipoise.cli.live import LIVE, live_cluster
+from equipoise.cli.loop import Loop
+from equipoise.cli.network import ClusterNameOption, ConnectOption, InsecureOption
 from equipoise.cli.options import (
     FAMILY_HELP,
     ConfidenceOption,
@@ -34,6 +37,7 @@ from equipoise.core.plan import Plan
 from equipoise.core.receipt import Receipt
 from equipoise.core.request import Request, WhenLate
 from equipoise.errors import InputError, OutputError, UsageError
+from equipoise.fabric.config import DEFAULT_CLUSTER, settings_of
 from equipoise.families.labels import load_labels
 from equipoise.families.manifest import load_family
 from equipoise.planning.strategies import strategy_named
@@ -65,11 +69,18 @@ def run(
     receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the receipt here, as JSON.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing --out and --receipt files.")] = False,
     cluster: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Run on the boards of this cluster description.")
+        str | None,
+        typer.Option(metavar="live|FILE", help="'live': the nodes that are there. A description's boards: --emulate."),
     ] = None,
     emulate: Annotated[
         bool, typer.Option("--emulate", help="Play those boards on this machine, at their described speed.")
     ] = False,
+    at_least: Annotated[
+        int, typer.Option("--nodes", min=1, metavar="N", help="Of a live cluster: wait a while for so many nodes.")
+    ] = 1,
+    cluster_name: ClusterNameOption = DEFAULT_CLUSTER,
+    connect: ConnectOption = None,
+    insecure: InsecureOption = False,
     best_effort: Annotated[
         bool, typer.Option("--best-effort", help="If both promises cannot be kept, run the closest plan.")
     ] = False,
@@ -78,7 +89,8 @@ def run(
 ) -> None:
     """Infer every input on unequal processors, within a deadline and above an accuracy floor.
 
-    Without --cluster this machine's own processors do it. Exit codes: 0 promises kept, 2 usage, 3 declined as
+    Without --cluster this machine's own processors do it; with --cluster live the nodes that are on the network, which
+    this command then coordinates. Exit codes: 0 promises kept, 2 usage, 3 declined as
     infeasible (nothing was run), 4 a promise was broken, 1 any other error.
     """
     requirement = requirement_of(
@@ -94,21 +106,29 @@ def run(
     loaded = load_family(family_folder(family))
     items = find_items(inputs)
     truth = _truth(items, labels, loaded)
-    access = _access(cluster, loaded, items, emulate=emulate)
     request = Request(items=len(items), requirement=requirement)
     report: Report = JsonReport() if as_json else TextReport(console_for())
-    plan = _plan_to_follow(request, access, strategy, report, best_effort=best_effort)
-    job = Job(
-        request=request,
-        plan=plan,
-        family=loaded,
-        cluster=access.cluster,
-        items=items,
-        truth=truth,
-        emulated=access.emulated,
-        seed=seed,
-    )
-    done = asyncio.run(_run(job, access, out))
+    with Loop() as loop, ExitStack() as open_until_done:
+        if cluster == LIVE:
+            network = settings_of(cluster=cluster_name, connect=connect or (), insecure=insecure)
+            notes = console_for(sys.stderr)
+            reaching = live_cluster(loop, network, loaded, items, at_least=at_least, notes=notes, emulate=emulate)
+            access = open_until_done.enter_context(reaching)
+        else:
+            access = _access(Path(cluster) if cluster else None, loaded, items, emulate=emulate)
+        plan = _plan_to_follow(request, access, strategy, report, best_effort=best_effort)
+        job = Job(
+            request=request,
+            plan=plan,
+            family=loaded,
+            cluster=access.cluster,
+            items=items,
+            truth=truth,
+            emulated=access.emulated,
+            seed=seed,
+            conditions=access.conditions,
+        )
+        done = loop.run(_run(job, access, out))
     try:
         if receipt is not None:
             write_receipt(receipt, done.receipt)  # first, because whoever reads what is printed may have gone
@@ -158,13 +178,16 @@ def _access(description: Path | None, family: Family, items: Items, *, emulate: 
     if description is None:
         return this_machine(family, items, notes=notes)
     if not emulate:
-        raise UsageError("--cluster describes boards that are not connected; add --emulate to play them here")
+        raise UsageError(
+            f"--cluster {description} describes boards; add --emulate to play them here, or say --cluster {LIVE} for "
+            "the nodes that are on the network"
+        )
     return boards_of(family, description, notes)
 
 
 def _plan_to_follow(request: Request, access: Access, strategy: str, report: Report, *, best_effort: bool) -> Plan:
     """The plan, shown; leaves with 3 if there is none and the closest is not wanted either."""
-    plan = admit(request, access.cluster, strategy, clock=time.perf_counter)
+    plan = admit(request, access.cluster, strategy, conditions=access.conditions, clock=time.perf_counter)
     if not plan.feasible:
         closest = plan.to_follow(request.requirement.when_late) if best_effort else None
         report.infeasible(request, plan, best_accuracy=best_accuracy_on(access.cluster), declined=closest is None)

@@ -42,6 +42,18 @@ def local_processors(split_cpu: Sequence[Sequence[int]] | None = None) -> tuple[
     return (*parts, *_accelerators())
 
 
+def processors_named(names: str | None, split_cpu: Sequence[Sequence[int]] | None = None) -> tuple[LocalProcessor, ...]:
+    """This machine's processors of these comma-separated names, or all. Raises UsageError for an unknown name."""
+    here = {processor.name: processor for processor in local_processors(split_cpu)}
+    if names is None:
+        return tuple(here.values())
+    wanted = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    unknown = [name for name in wanted if name not in here]
+    if unknown:
+        raise UsageError(f"this machine has no processor {unknown[0]!r}; it has: {', '.join(here)}")
+    return tuple(here[name] for name in wanted)
+
+
 def whole_cpu() -> LocalProcessor:
     """The CPU as one processor with every core that this process may use."""
     return LocalProcessor(name="cpu", threads=len(usable_cpus()))

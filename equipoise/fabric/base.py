@@ -15,6 +15,7 @@ class Verb(str, Enum):
     """What a node can be asked; the payload is the message of the same name in `messages`."""
 
     DESCRIBE = "describe"
+    PING = "ping"  # any payload; the answer says that it has arrived
     INFER = "infer"
     ABANDON = "abandon"
     CHARTER = "charter"  # a signed charter; the answer is the newer of both

@@ -32,6 +32,7 @@ from equipoise.fabric.presence import Presence, await_reply, fail, fulfil
 
 _SENDERS = 64  # threads that may wait for slow links at the same time; each is started when first needed
 _PORT_TRIES = 5
+_LOOK_S = 2.0
 
 
 class ZenohFabric:
@@ -74,6 +75,22 @@ class ZenohFabric:
     def host(self) -> ZenohHost:
         """A place for one node on the network that this coordinator is on; to be closed before it."""
         return ZenohHost(self._session, self._settings, owns_session=False)
+
+    def instance_of(self, node: str) -> str | None:
+        """Which process is the node, as far as is known; None if there is none."""
+        return self._presence.instance(node)
+
+    async def look(self) -> frozenset[str]:
+        """Ask the network who is there, rather than wait to be told; the names of the nodes."""
+        replies = await asyncio.to_thread(
+            self._session.liveliness().get, _key(self._settings.cluster, "alive", "**"), timeout=_LOOK_S
+        )
+        found: set[str] = set()
+        for reply in await asyncio.to_thread(list, replies):
+            if reply.ok is not None:
+                self._on_liveliness(reply.ok)
+                found.add(unquote(str(reply.ok.key_expr).split("/")[-2]))
+        return frozenset(found)
 
     async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
         """As the interface says."""
@@ -135,6 +152,7 @@ class ZenohHost:
     def __init__(self, session: Any, settings: ZenohSettings, *, owns_session: bool = True) -> None:
         self._session = session
         self._owns_session = owns_session
+        self.instance = f"{time.time_ns():016x}-{uuid.uuid4().hex[:8]}"  # of one machine's the last is the greatest
         self._declared: list[Any] = []
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -157,15 +175,14 @@ class ZenohHost:
                     self._loop.call_soon_threadsafe(on_coordinator_gone, str(sample.key_expr).rpartition("/")[2])
 
         cluster, liveliness = self._settings.cluster, self._session.liveliness()
-        instance = f"{time.time_ns():016x}-{uuid.uuid4().hex[:8]}"  # of one machine's the last is the greatest
         everyone = Callback(on_coordinator, indirect=False)
         self._declared.append(liveliness.declare_subscriber(_key(cluster, "coordinators", "*"), everyone, history=True))
         for verb, handler in handlers.items():
-            key = _node_key(cluster, node, instance, verb)
+            key = _node_key(cluster, node, self.instance, verb)
             receive = Callback(self._receiver(key, handler), indirect=False)
             self._declared.append(self._session.declare_queryable(key, receive))
         name = quote(node, safe="")
-        self._declared.append(liveliness.declare_token(_key(cluster, "alive", f"{name}/{instance}")))
+        self._declared.append(liveliness.declare_token(_key(cluster, "alive", f"{name}/{self.instance}")))
 
     async def close(self, *, grace_s: float = 0.0) -> None:
         """As the interface says; requests that are under way then end without an answer."""

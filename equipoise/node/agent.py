@@ -80,7 +80,12 @@ class NodeAgent:
     async def start(self, more: Mapping[Verb, Handler] | None = None) -> None:
         """Be known to the network once every worker is ready, and answer `more`. Raises what kept a worker from it."""
         await asyncio.gather(*(asyncio.wrap_future(worker.ready) for worker in self._workers.values()))
-        handlers = {Verb.DESCRIBE: self._describe, Verb.INFER: self._infer, Verb.ABANDON: self._abandon}
+        handlers = {
+            Verb.DESCRIBE: self._describe,
+            Verb.PING: self._ping,
+            Verb.INFER: self._infer,
+            Verb.ABANDON: self._abandon,
+        }
         await self._host.serve(self._facts.name, {**handlers, **(more or {})}, self._forget_work_of)
 
     async def drain(self, timeout_s: float) -> bool:
@@ -124,6 +129,10 @@ class NodeAgent:
             profiles = await asyncio.to_thread(self._price, wanted.family, wanted.samples)
             family = msgspec.structs.replace(family, profiles=dict(profiles))
         return _encode(self.status(families=(family,)))
+
+    async def _ping(self, payload: bytes) -> bytes:
+        await _travel(self._wire, len(payload))
+        return b""
 
     async def _infer(self, payload: bytes) -> bytes:
         message = _decoded(_decode_task, payload)

@@ -25,6 +25,8 @@ from equipoise.node.repertoire import Repertoire
 from equipoise.node.turns import Turns
 from equipoise.profiling.feedback import SpeedEstimator
 
+_MOST_PREPARE_THREADS = 4  # decoding keeps up with inference long before that
+
 OnReply = Callable[[TaskReply], None]  # called on any thread
 
 
@@ -35,6 +37,11 @@ class WorkerSettings:
     prepare_threads: int = 2
     ahead_items: int = 8
     queue_bytes: int = 512_000_000
+
+    @classmethod
+    def of(cls, processor: LocalProcessor) -> WorkerSettings:
+        """Settings for a processor that has its machine's threads to itself."""
+        return cls(prepare_threads=max(1, min(processor.threads, _MOST_PREPARE_THREADS)))
 
 
 class TaskRefusedError(EquipoiseError):

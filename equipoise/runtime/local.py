@@ -14,8 +14,6 @@ from equipoise.node.agent import NodeAgent, NodeFacts
 from equipoise.node.repertoire import Repertoire
 from equipoise.node.worker import Worker, WorkerSettings
 
-_MOST_PREPARE_THREADS = 4  # decoding keeps up with inference long before that
-
 
 class LocalCluster:
     """A context in which the one node of `cluster` can be asked on `fabric`; no thread is left after it.
@@ -50,8 +48,7 @@ class LocalCluster:
 
     def _worker(self, repertoire: Repertoire, name: str) -> Worker:
         processor = self._here[name]
-        threads = max(1, min(processor.threads, _MOST_PREPARE_THREADS))
-        return Worker(repertoire, processor, settings=WorkerSettings(prepare_threads=threads))
+        return Worker(repertoire, processor, settings=WorkerSettings.of(processor))
 
 
 def _only_node(cluster: Cluster) -> Node:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from equipoise.cli import main
-from equipoise.cli.profile import chosen_processors, parse_split
+from equipoise.cli.profile import parse_split
 from equipoise.core.family import Family
-from equipoise.engines.processors import usable_cpus
+from equipoise.engines.processors import processors_named, usable_cpus
 from equipoise.errors import ModelError, UsageError
 from equipoise.profiling import local
 from equipoise.profiling.machine import installed_runtime
@@ -118,7 +118,7 @@ def test_a_split_that_cannot_be_read_is_refused(text: str):
 
 
 def test_processors_come_in_the_order_asked_for_and_once_each():
-    assert [processor.name for processor in chosen_processors("cpu, cpu", None)] == ["cpu"]
+    assert [processor.name for processor in processors_named("cpu, cpu", None)] == ["cpu"]
 
 
 def test_a_data_folder_that_cannot_be_written_is_one_line_with_a_remedy(

@@ -1,0 +1,107 @@
+"""The live cluster as the place where a request runs; whoever runs the command coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from equipoise.cli.access import Access, samples_of
+from equipoise.cli.loop import Loop
+from equipoise.core.cluster import Cluster
+from equipoise.core.family import Family
+from equipoise.core.plan import Plan
+from equipoise.errors import ClusterError, UsageError
+from equipoise.fabric.config import ZenohSettings
+from equipoise.fabric.zenoh import ZenohFabric
+from equipoise.families.identity import identity_of
+from equipoise.runtime.inputs import Items
+from equipoise.runtime.live import Seen, cluster_of, find_nodes, mean_bytes, see, usable_for
+
+LIVE = "live"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Live:
+    cluster: Cluster
+    fabric: ZenohFabric
+
+
+@contextmanager
+def live_cluster(
+    loop: Loop,
+    network: ZenohSettings,
+    family: Family,
+    items: Items,
+    *,
+    at_least: int,
+    notes: Console,
+    emulate: bool = False,
+) -> Iterator[Access]:
+    """The nodes that are on the network now, and ready for the family.
+
+    Raises UsageError for `emulate`, ConfigError if no variant has a measured accuracy, ClusterError if no node is
+    there or none is ready.
+    """
+    if emulate:
+        raise UsageError(f"--emulate plays described boards; --cluster {LIVE} has real ones: choose one of them")
+    family.described_variants()  # refuses a family that cannot be planned with, before anybody is asked
+    fabric = loop.run(ZenohFabric.open(network))
+    try:
+        names = loop.run(find_nodes(fabric, at_least=at_least))
+        if not names:
+            raise nobody_there(network)
+        if network.open_to_anybody:
+            notes.print("This cluster is open: anybody on the network can take part (--insecure).")
+        seen = loop.run(see(fabric, names, family=identity_of(family), samples=samples_of(items)))
+        yield _access(fabric, family, seen, item_bytes=mean_bytes(samples_of(items)), notes=notes)
+    finally:
+        loop.run(fabric.close())
+
+
+def _access(fabric: ZenohFabric, family: Family, seen: Sequence[Seen], *, item_bytes: int, notes: Console) -> Access:
+    identity = identity_of(family)
+    usable = usable_for(identity, seen)
+    for one in seen:
+        if one not in usable:
+            notes.print(f"Not used: node {one.name}: {_why_not(one, identity)}.", markup=False, soft_wrap=True)
+    if not usable:
+        names = ", ".join(one.name for one in seen)
+        raise ClusterError(
+            f"none of the nodes that are there ({names}) is ready for family {family.name!r}; "
+            f"give it to one with `equipoise node --family {family.folder}`, and see `equipoise nodes`"
+        )
+    cluster, conditions = cluster_of(family, usable, item_bytes=item_bytes)
+
+    @asynccontextmanager
+    async def reached(_plan: Plan, _items: Items) -> AsyncIterator[_Live]:
+        yield _Live(cluster=cluster, fabric=fabric)
+
+    title = f"Plan for {len(usable)} live node{'s' if len(usable) != 1 else ''}"
+    return Access(cluster=cluster, title=title, emulated=False, conditions=conditions, open=reached)
+
+
+def nobody_there(network: ZenohSettings) -> ClusterError:
+    """What to say when no node was found."""
+    where = ", ".join(network.connect) or ("this machine" if network.scouting == "lo" else "the local network")
+    remedy = (
+        "" if network.connect or network.scouting != "lo" else "; other machines are only looked for with --insecure"
+    )
+    return ClusterError(
+        f"no node of cluster {network.cluster!r} was found on {where}; start one with `equipoise node`{remedy}"
+    )
+
+
+def _why_not(one: Seen, identity: str) -> str:
+    if one.status is None:
+        return "it does not answer"
+    if one.status.draining:
+        return "it is about to leave"
+    found = [family for family in one.status.families if family.identity == identity]
+    if not found:
+        return "it does not have the family"
+    if found[0].missing:
+        return f"it still has to measure {found[0].missing} pairs of processor and variant"
+    return "none of the variants runs there"

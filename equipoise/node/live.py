@@ -1,0 +1,195 @@
+"""A real node: this machine's processors, its families, and what they cost here, on the network."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from equipoise.core.cluster import Node, Profile
+from equipoise.core.family import Family
+from equipoise.engines.processors import LocalProcessor
+from equipoise.errors import EquipoiseError, NodeError
+from equipoise.fabric.config import ZenohSettings
+from equipoise.fabric.zenoh import ZenohFabric
+from equipoise.families.identity import identity_of
+from equipoise.families.manifest import load_family
+from equipoise.node.agent import NodeAgent, NodeFacts
+from equipoise.node.health import read_health
+from equipoise.node.log import NodeLog
+from equipoise.node.memory import ModelMemory
+from equipoise.node.repertoire import Repertoire
+from equipoise.node.survey import PairAnswer, ProcessorsQuestion, ProfilesQuestion, ask_processors, ask_profiles
+from equipoise.node.worker import Worker, WorkerSettings
+from equipoise.profiling.local import LocalProfiles, Pair, local_node
+from equipoise.profiling.measure import Measurement
+from equipoise.profiling.preparation import prepare_times_s
+
+_HEAR_S = 1.0  # until the others have been heard of
+_LOOK_AGAIN_S = 0.05
+_ANSWERS_S = 5.0  # what a node that leaves gives its last answers to get away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveSettings:
+    """Which node to be. `memory_bytes` is what models may take together, by default most of what is free now."""
+
+    name: str
+    network: ZenohSettings
+    data_folder: Path
+    families: tuple[Path, ...] = ()
+    processors: str | None = None
+    split_cpu: tuple[tuple[int, ...], ...] | None = None
+    memory_bytes: int | None = None
+    insecure: bool = False
+
+
+@dataclass(kw_only=True, eq=False)
+class LiveNode:
+    """This machine as a node of its cluster, from `start` to `close`; no thread or process is left after that."""
+
+    settings: LiveSettings
+    log: NodeLog
+    repertoire: Repertoire = field(default_factory=Repertoire)
+    superseded: asyncio.Event = field(default_factory=asyncio.Event)  # a node of this name was started after this one
+    _measured: dict[str, dict[Pair, Measurement]] = field(default_factory=dict)
+    _processors: tuple[LocalProcessor, ...] = ()
+    _at_work: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def start(self) -> None:
+        """Join the cluster and offer what is here. Raises EquipoiseError; then nothing is left, either."""
+        began_s = time.monotonic()
+        question = ProcessorsQuestion(names=self.settings.processors, split_cpu=self.settings.split_cpu)
+        surveying = asyncio.ensure_future(ask_processors(question))
+        try:
+            self._fabric = await ZenohFabric.open(self.settings.network)
+            try:
+                await self._refuse_taken_name()
+                self._processors = await surveying
+                families = await self._load_families()
+                await self._serve()
+            except BaseException:
+                await self._fabric.close()
+                raise
+        finally:
+            surveying.cancel()
+        self.log(
+            "ready",
+            node=self.settings.name,
+            processors=",".join(p.name for p in self._processors),
+            families=",".join(f.name for f in families) or None,
+            insecure=self.settings.insecure or None,
+            after_s=time.monotonic() - began_s,
+        )
+        for family in families:
+            self._spawn(self._profile(family))
+
+    async def close(self) -> None:
+        """Leave the cluster; answers that are ready still go out."""
+        for work in tuple(self._at_work):
+            work.cancel()
+        await asyncio.gather(*self._at_work, return_exceptions=True)
+        await self._agent.close(grace_s=_ANSWERS_S)
+        await self._fabric.close()
+        self.log("left", node=self.settings.name)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more tasks, and finish those that are here; what is not done in time, others will do."""
+        self.log("draining", node=self.settings.name)
+        if not await self._agent.drain(timeout_s):
+            self.log("handed back", node=self.settings.name, reason=f"not done after {timeout_s:g} s")
+
+    async def reload(self) -> None:
+        """Read the families' folders again; what is new or has changed is measured and offered."""
+        try:
+            families = await self._load_families()
+        except EquipoiseError as error:
+            self.log("reload failed", reason=error)
+            return
+        self.log("reloaded", node=self.settings.name, families=",".join(f.name for f in families) or None)
+        for family in families:
+            self._spawn(self._profile(family))
+
+    async def _refuse_taken_name(self) -> None:
+        """Wait for a process of that name which has just ended to be missed; a live one keeps its name."""
+        name, began_s = self.settings.name, time.monotonic()
+        heard_s = began_s + _HEAR_S
+        while (now_s := time.monotonic()) < heard_s or name in await self._fabric.look():
+            if now_s > began_s + self.settings.network.lease_s + 1.0:
+                raise NodeError("a node of this name is already there; give this one another --name", node=name)
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def _load_families(self) -> list[Family]:
+        """The families that are new, or that have changed, since they were read before."""
+        families = []
+        for folder in self.settings.families:
+            family = await asyncio.to_thread(load_family, folder)
+            if identity_of(family) not in self.repertoire.identities:
+                self.repertoire.add(family, missing=len(family.models) * len(self._processors))
+                families.append(family)
+        return families
+
+    async def _serve(self) -> None:
+        memory_bytes = self.settings.memory_bytes or int(0.8 * psutil.virtual_memory().available)
+        memory = ModelMemory(memory_bytes)
+        facts = NodeFacts(
+            name=self.settings.name, memory_bytes=memory_bytes, insecure=self.settings.insecure, health=read_health
+        )
+        workers = {processor.name: self._worker(processor, memory) for processor in self._processors}
+        host = self._fabric.host()
+        self._agent = NodeAgent(host, facts, self.repertoire, workers, price=self._price)
+        await self._agent.start()
+
+        def on_change(node: str, _here: bool) -> None:
+            present = self._fabric.instance_of(node)
+            if node == self.settings.name and present is not None and present > host.instance:
+                self.superseded.set()
+
+        self._fabric.watch(on_change)
+
+    def _worker(self, processor: LocalProcessor, memory: ModelMemory) -> Worker:
+        return Worker(self.repertoire, processor, settings=WorkerSettings.of(processor), memory=memory)
+
+    async def _profile(self, family: Family) -> None:
+        identity, began_s = identity_of(family), time.monotonic()
+        question = ProfilesQuestion(family=family, processors=self._processors, data_folder=self.settings.data_folder)
+        try:
+            async with aclosing(ask_profiles(question)) as pairs:
+                async for pair in pairs:
+                    self._learn(identity, family, pair)
+        except EquipoiseError as error:
+            self.log("profiling failed", family=family.name, reason=error)
+            return
+        self.log("profiled", family=family.name, after_s=time.monotonic() - began_s)
+
+    def _learn(self, identity: str, family: Family, pair: PairAnswer) -> None:
+        if pair.measurement is None:
+            self.log("cannot run", variant=pair.variant, processor=pair.processor, reason=pair.failure)
+        else:
+            measured = self._measured.setdefault(identity, {})
+            measured[pair.processor, pair.variant] = pair.measurement
+            for processor in self._described(family, measured).processors:
+                for profile in processor.profiles:
+                    self.repertoire.learn(identity, processor.name, profile)
+        self.repertoire.settle(identity)
+
+    def _price(self, identity: str, samples: tuple[bytes, ...]) -> Mapping[str, tuple[Profile, ...]]:
+        """Profiles for items like these: what it takes to prepare them depends on them."""
+        family = self.repertoire.family(identity)
+        node = self._described(family, self._measured.get(identity, {}), prepare_times_s(family, samples))
+        return {processor.name: processor.profiles for processor in node.processors}
+
+    def _described(
+        self, family: Family, measured: Mapping[Pair, Measurement], prepare_s: Mapping[str, float] | None = None
+    ) -> Node:
+        return local_node(family, self._processors, LocalProfiles(measured=measured, failures={}), prepare_s)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
