@@ -191,3 +191,39 @@ async def until_gone(fabric: Fabric, node: str) -> None:
         if node not in present:
             return
         await asyncio.sleep(0.01)
+
+
+async def test_a_node_is_told_of_a_coordinator_that_leaves(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+    host = await join()
+    gone: asyncio.Queue[str] = asyncio.Queue()
+    await host.serve("pi", {Verb.INFER: double}, gone.put_nowait)
+    await until_seen(fabric, "pi")
+    await fabric.close()
+
+    assert await asyncio.wait_for(gone.get(), 10) == fabric.identity
+    await host.close()
+
+
+async def test_a_node_that_is_started_anew_takes_the_place_of_the_one_before(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+    if not isinstance(fabric, ZenohFabric):
+        pytest.skip("in one process no node is there twice")
+
+    async def old(_payload: bytes) -> bytes:
+        return b"old"
+
+    async def new(_payload: bytes) -> bytes:
+        return b"new"
+
+    before = await serve(join, fabric, old, node="pi")
+    changes: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
+    fabric.watch(lambda *change: changes.put_nowait(change))
+    after = await join()
+    await after.serve("pi", {Verb.INFER: new})
+
+    assert [await asyncio.wait_for(changes.get(), 10) for _ in range(3)] == [("pi", True), ("pi", False), ("pi", True)]
+    assert await fabric.ask("pi", Verb.INFER, b"", timeout_s=10) == b"new"
+    await before.close()
+    assert await fabric.ask("pi", Verb.INFER, b"", timeout_s=10) == b"new"
+    await after.close()
