@@ -121,3 +121,58 @@ def test_unknown_boards_and_sets_are_refused_in_one_line(arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("boards") / "cluster.json"
+    path.write_text(equipoise("lab", "boards", "odroid-xu4", "raspberry-pi-4b", "jetson-nano").stdout)
+    return path
+
+
+ASKED = ("--items", 500, "--throughput-per-s", 90, "--min-accuracy", 0.74)
+
+
+def test_every_strategy_is_compared_on_the_users_own_cluster(boards):
+    done = equipoise("lab", "compare", boards, *ASKED, "--json")
+
+    plans = {plan["strategy"]: plan for plan in json.loads(done.stdout)}
+    assert done.returncode == 0, done.stderr
+    assert plans["equipoise"]["feasible"]
+    assert not plans["uniform"]["feasible"]
+    assert "both kept?" in equipoise("lab", "compare", boards, *ASKED, "--strategy", "single").stdout
+
+
+def test_a_board_more_is_worth_something_and_a_board_less_costs_something(boards):
+    changes = ("--add", "khadas-vim3", "--remove", "jetson-nano", "--without-variant", "efficientnet-b0-fp32")
+
+    done = equipoise("lab", "whatif", boards, *ASKED, *changes, "--json")
+
+    rows = {row["change"]: row["fastest_per_s"] for row in json.loads(done.stdout)["changes"]}
+    assert rows["with khadas-vim3"] > rows["as it is"] > rows["without jetson-nano"]
+    assert "without efficientnet-b0-fp32" in rows
+
+
+def test_the_board_to_buy_next_is_named_and_so_are_variants_of_no_use(boards):
+    done = equipoise("lab", "whatif", boards, *ASKED, "--buy")
+
+    assert done.returncode == 0, done.stderr
+    assert "would bring most" in done.stdout
+    assert "Never of use here" in done.stdout
+    assert "alexnet" in done.stdout.split("Never of use here")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "nothing to try"),
+        (("--add", "pi-5"), "no published board 'pi-5'"),
+        (("--remove", "pi-5"), "there is no node 'pi-5'; the cluster has: odroid-xu4"),
+        (("--without-variant", "v9"), "there is no variant 'v9'"),
+    ],
+)
+def test_changes_that_make_no_sense_are_refused_with_what_would(boards, arguments, message):
+    done = equipoise("lab", "whatif", boards, *ASKED, *arguments)
+
+    assert done.returncode == 2
+    assert message in done.stderr
