@@ -104,7 +104,8 @@ def strategy_named(name: str) -> Strategy:
     """
     if name in ONLINE:
         raise OnlineStrategyError(
-            f"strategy {name!r} decides online, item by item, and makes no plan; it can only be simulated"
+            f"strategy {name!r} decides online, item by item, and makes no plan; "
+            "it can only be simulated (equipoise simulate)"
         )
     if name not in STRATEGIES:
         raise unknown_strategy(name)

@@ -13,8 +13,9 @@ from equipoise.dispatch.coordination import CachingPlanner, dispatcher_for
 from equipoise.dispatch.events import Event
 from equipoise.dispatch.progress import Progress
 from equipoise.planning.fleet import Fleet
-from equipoise.planning.strategies import strategy_named
+from equipoise.planning.strategies import ONLINE, strategy_named
 from equipoise.runtime.admission import admit
+from equipoise.simulation.online import Online
 from equipoise.simulation.scenario import Scenario
 
 
@@ -84,6 +85,11 @@ class Production:
 
 
 def policy_maker(name: str) -> PolicyMaker:
-    """The policy of that name: a strategy's, carried out by production's code. Raises UnknownStrategyError."""
+    """The policy of that name: a strategy's, carried out by production's code, or one that decides online.
+
+    Raises UnknownStrategyError.
+    """
+    if name in ONLINE:
+        return lambda cluster, _scenario, _seed: Online(cluster, name)
     strategy_named(name)
     return lambda cluster, _scenario, _seed: Production(cluster, name)
