@@ -41,6 +41,7 @@ class LoadedModels:
     def get(self, key: Key) -> Engine:
         """The engine, loaded if need be. Raises KeyError, and ModelError if it cannot be loaded or has no room."""
         if key not in self._loaded:
+            self._repertoire.refuse_unsigned(*key)
             size_bytes = self._make_room(key)
             try:
                 engine = load_engine(self._repertoire.family(key[0]), key[1], self._processor)

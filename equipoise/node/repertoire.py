@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from equipoise.core.cluster import Node, Profile
 from equipoise.core.family import Family
+from equipoise.errors import ModelError, reason_of
 from equipoise.fabric.messages import FamilyStatus
 from equipoise.families.identity import identity_of
+from equipoise.families.manifest import sha256_of
+
+MayLoad = Callable[[str], bool]  # SHA-256 of a model file, in hexadecimal
 
 
 class Repertoire:
-    """Families by identity. Written on the event loop's thread, read on any."""
+    """Families by identity. Written on the event loop's thread, read on any.
 
-    def __init__(self) -> None:
+    Of model files only those are loaded whose SHA-256 `may_load` allows; None allows all.
+    """
+
+    def __init__(self, may_load: MayLoad | None = None) -> None:
+        self._may_load = may_load
         self._families: dict[str, Family] = {}
         self._profiles: dict[tuple[str, str, str], Profile] = {}  # family, processor, variant
         self._missing: dict[str, int] = {}
@@ -49,6 +59,22 @@ class Repertoire:
     def family(self, identity: str) -> Family:
         """The family of that identity. Raises KeyError."""
         return self._families[identity]
+
+    def refuse_unsigned(self, identity: str, variant: str) -> None:
+        """Raise ModelError if the file of a variant, as it is now, may not be loaded; KeyError if there is none."""
+        if self._may_load is None:
+            return
+        family = self._families[identity]
+        path = family.path_of(family.model(variant))
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            raise ModelError(f"cannot be read: {reason_of(error)}", path=path) from error
+        if not self._may_load(found):
+            raise ModelError(
+                "is in no family that the cluster has signed; sign it with `equipoise cluster sign FAMILY`",
+                path=path,
+            )
 
     def profile(self, identity: str, processor: str, variant: str) -> Profile | None:
         """What the pair costs, as far as that is known."""

@@ -209,6 +209,7 @@ class Lan:
         folder.mkdir()
         host = Host(name, namespace, f"{SUBNET}.{number}", folder, port, self.namespace)
         self.hosts[name] = host
+        self._stack.callback(_end_processes, host)
         if wired or rate or delay_s or loss:
             host.wire = self._wire(host, letter, seed=number)
             host.wire.set(delay_s=delay_s, loss=loss)
@@ -271,6 +272,11 @@ def left_over() -> list[str]:
     names = [line.split()[0] for line in ip("netns", "list").splitlines()]
     devices = [line.split(":")[1].strip() for line in ip("-o", "link").splitlines()]
     return [name for name in (*names, *devices) if name.startswith(mark)]
+
+
+def _end_processes(host: Host) -> None:
+    for process in host.processes:
+        process.kill()
 
 
 def _remove(namespace: str) -> None:

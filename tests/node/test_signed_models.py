@@ -1,0 +1,62 @@
+"""A node of a closed cluster loads only what the cluster's authority has signed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from equipoise.core.family import Family
+from equipoise.engines.processors import LocalProcessor
+from equipoise.errors import ModelError
+from equipoise.families.manifest import load_family
+from equipoise.node.engines import LoadedModels
+from equipoise.node.memory import ModelMemory
+from equipoise.node.repertoire import Repertoire
+from equipoise.trust.authority import Authority
+from tests.trust.clusters import NOW, authority_in, member_of_cluster
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return authority_in(tmp_path)
+
+
+def models_of(family: Family, authority: Authority, folder: Path) -> tuple[LoadedModels, str]:
+    membership = member_of_cluster(authority, folder, "pi", NOW)
+    repertoire = Repertoire(membership.charter.signs)
+    identity = repertoire.add(family)
+    return LoadedModels(repertoire, LocalProcessor(name="cpu", threads=1), ModelMemory()), identity
+
+
+def test_a_signed_family_is_loaded(authority: Authority, tiny_family: Family, tmp_path: Path):
+    authority.sign_family(tiny_family)
+    models, identity = models_of(tiny_family, authority, tmp_path)
+
+    models.get((identity, "small"))
+
+    assert models.keys == ((identity, "small"),)
+    models.close()
+
+
+def test_a_family_that_nobody_signed_is_not(authority: Authority, tiny_family: Family, tmp_path: Path):
+    models, identity = models_of(tiny_family, authority, tmp_path)
+
+    with pytest.raises(ModelError, match="equipoise cluster sign"):
+        models.get((identity, "small"))
+    assert models.keys == ()
+
+
+def test_a_file_that_was_exchanged_after_it_was_checked_is_not(
+    authority: Authority, tiny_family: Family, tmp_path: Path
+):
+    shutil.copytree(tiny_family.folder, tmp_path / "family")
+    family = load_family(tmp_path / "family")
+    authority.sign_family(family)
+    models, identity = models_of(family, authority, tmp_path)
+    file = family.path_of(family.model("small"))
+    file.write_bytes(file.read_bytes() + b"\0")
+
+    with pytest.raises(ModelError, match="equipoise cluster sign"):
+        models.get((identity, "small"))
