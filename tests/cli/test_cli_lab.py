@@ -176,3 +176,20 @@ def test_changes_that_make_no_sense_are_refused_with_what_would(boards, argument
 
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_under_drift_every_strategy_without_a_solver_meets_the_same_requests():
+    done = equipoise("lab", "drift", "--runs", 1, "--json")
+
+    rows = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert {row["strategy"] for row in rows} >= {"equipoise", "work-stealing", "uniform"}
+    assert {row["drift"] for row in rows} == {"nothing", "slow", "leaves", "profiles"}
+    assert all(row["attainment"]["requests"] == 1 for row in rows)
+    assert all(
+        row["attainment"]["kept"] == 1 for row in rows if (row["strategy"], row["drift"]) == ("equipoise", "nothing")
+    )
+
+
+def test_runs_below_one_are_refused():
+    assert "--runs must be at least 1, not 0" in equipoise("lab", "drift", "--runs", 0).stderr

@@ -1,0 +1,55 @@
+"""`equipoise lab drift`: which promises each strategy keeps when boards slow down, leave or are misjudged."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from equipoise.cli.lab import lab_app
+from equipoise.cli.options import JsonOption
+from equipoise.cli.render import console_for, percent
+from equipoise.errors import UsageError
+from equipoise.lab.drift import DRIFTS, RUNS, Drifted, drifted, uncertain_boards
+from equipoise.planning.strategies import STRATEGIES
+
+
+@lab_app.command("drift")
+def drift(
+    *,
+    runs: Annotated[int, typer.Option("--runs", metavar="N", help="Requests per strategy and drift.")] = RUNS,
+    as_json: JsonOption = False,
+) -> None:
+    """Promises kept by every strategy that needs no solver, simulated on the paper's boards. Takes a minute."""
+    if runs < 1:
+        raise UsageError(f"--runs must be at least 1, not {runs}")
+    cluster = uncertain_boards()
+    names = [name for name, strategy in STRATEGIES.items() if not strategy.solver]
+    found = [drifted(cluster, kind, name, runs) for name in names for kind in DRIFTS]
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        return
+    console = console_for()
+    console.print(_table(names, found))
+    console.print(f"Kept of admitted, of {runs} requests each; in brackets how many were admitted.")
+    for kind, words in DRIFTS.items():
+        console.print(f"  {kind}: {words}")
+
+
+def _table(names: list[str], found: list[Drifted]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("strategy")
+    for kind in DRIFTS:
+        table.add_column(kind, justify="right")
+    for name in names:
+        table.add_row(name, *(_cell(one) for one in found if one.strategy == name))
+    return table
+
+
+def _cell(one: Drifted) -> str:
+    value = one.attainment.value
+    return f"{'-' if value is None else percent(value)} ({one.attainment.admitted})"
