@@ -29,7 +29,7 @@ from equipoise.trust.enrolment import DEFAULT_PORT
 from equipoise.trust.invitation import Invitation, as_text
 from equipoise.trust.joining import renew as renew_membership
 from equipoise.trust.ledger import Ledger
-from equipoise.trust.membership import Membership, default_authority_folder, default_membership_folder
+from equipoise.trust.membership import Membership, default_authority_folder, default_membership_folder, is_member
 from equipoise.trust.service import EnrolmentService
 from equipoise.trust.waiting import admit_invited
 
@@ -78,7 +78,7 @@ def init(
     )
     own_name = checked_name(node_name or platform.node() or "authority")
     membership_folder = default_membership_folder(os.environ)
-    if (membership_folder / "member.pem").exists():
+    if is_member(membership_folder):
         raise TrustError(f"this machine is in a cluster already; to leave that one, remove {membership_folder}")
     authority = Authority.create(_authority_folder(folder), ledger, now)
     key = new_key()

@@ -14,12 +14,12 @@ import psutil
 
 from equipoise.errors import TrustError, UsageError, reason_of
 from equipoise.fabric.charter import exchange
-from equipoise.fabric.config import credentials_of, settings_of
+from equipoise.fabric.config import ZenohSettings, credentials_of, settings_of
 from equipoise.trust.certificates import checked_name
 from equipoise.trust.enrolment import DEFAULT_PORT
 from equipoise.trust.invitation import Invitation, from_text
 from equipoise.trust.joining import join
-from equipoise.trust.membership import Membership, default_membership_folder
+from equipoise.trust.membership import Membership, default_membership_folder, is_member
 
 _SPREAD_S = 3.0  # for nodes to be found
 
@@ -46,7 +46,7 @@ def as_invitation(given: str) -> Invitation:
 def join_cluster(invitation: Invitation, name: str | None) -> Membership:
     """This machine's membership, new, or as it is if it is in that very cluster already. Raises TrustError."""
     folder = default_membership_folder(os.environ)
-    if (folder / "member.pem").exists():
+    if is_member(folder):
         present = Membership.load(folder, now_utc())
         if present.fingerprint == invitation.fingerprint:
             return present
@@ -84,16 +84,29 @@ def _own_hosts() -> Iterator[str]:
                 yield f"[{address}]" if address.version == 6 else str(address)
 
 
+def network_of(
+    *, cluster: str, listen: Sequence[str] = (), connect: Sequence[str] = (), insecure: bool = False
+) -> ZenohSettings:
+    """Settings for taking part in this machine's own cluster if it is a member of one, otherwise in an open one.
+
+    Raises TrustError if the membership is not valid now, UsageError if an open cluster would be reached from other
+    machines and nobody said `insecure`; then a membership does not count.
+    """
+    folder, now = default_membership_folder(os.environ), now_utc()
+    if insecure or not is_member(folder):
+        return settings_of(cluster=cluster, listen=listen, connect=connect, insecure=insecure)
+    membership = Membership.load(folder, now)
+    credentials = credentials_of(membership, now)
+    return settings_of(cluster=membership.network, listen=listen, connect=connect, credentials=credentials)
+
+
 async def spread(signed: bytes) -> dict[str, str | None]:
     """Tell a new charter to every node that is there; by node, why that failed, or None."""
     from equipoise.fabric.zenoh import ZenohFabric  # noqa: PLC0415 - takes a while to import
 
-    now = now_utc()
-    membership = Membership.load(default_membership_folder(os.environ), now)
+    membership = Membership.load(default_membership_folder(os.environ), now_utc())
     membership.learn(signed)
-    fabric = await ZenohFabric.open(
-        settings_of(cluster=membership.network, credentials=credentials_of(membership, now))
-    )
+    fabric = await ZenohFabric.open(network_of(cluster=membership.network))
     try:
         present: set[str] = set()
         fabric.watch(lambda node, here: present.add(node) if here else present.discard(node))

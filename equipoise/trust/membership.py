@@ -42,6 +42,11 @@ def default_authority_folder(environment: Mapping[str, str]) -> Path:
     return default_data_folder(environment) / "authority"
 
 
+def is_member(folder: Path) -> bool:
+    """True if there is a membership in this folder, valid or not."""
+    return (folder / _MEMBER).exists()
+
+
 class Membership:
     """Loaded with `load`, written with `write`. The charter may change while it is in use; the rest does not."""
 
@@ -57,7 +62,7 @@ class Membership:
     @classmethod
     def load(cls, folder: Path, now: dt.datetime) -> Membership:
         """The membership in this folder. Raises TrustError if there is none, or it is not valid at this time."""
-        if not (folder / _MEMBER).exists():
+        if not is_member(folder):
             raise TrustError(
                 f"this machine is in no cluster ({folder} has no certificate); join one with `equipoise node --join "
                 "INVITATION` or `equipoise cluster join INVITATION`, make one with `equipoise cluster init`"
