@@ -89,7 +89,10 @@ class RealCluster:
     def run(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, output and complaints of a command that has ended."""
         process = self.command(*arguments)
-        printed, complaints = process.communicate(timeout=120)
+        try:
+            printed, complaints = process.communicate(timeout=120)
+        finally:
+            process.kill()  # nothing may be left of one that did not end by itself
         return process.returncode, printed, complaints
 
     def close(self) -> None:
