@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from equipoise.core.cluster import ProcessorId
+from equipoise.dispatch.order import Shuffled
 
 _OPEN, _IN_FLIGHT, _ANSWERED, _GIVEN_UP = range(4)
 
@@ -21,11 +22,12 @@ class Pool:
     """
 
     def __init__(self, order: Sequence[int]) -> None:
-        if sorted(order) != list(range(len(order))):
+        if not isinstance(order, Shuffled) and sorted(order) != list(range(len(order))):
             raise ValueError(f"order must name every item from 0 to {len(order) - 1} exactly once")
         self._state = bytearray(len(order))  # all open
         self._holders = bytearray(len(order))  # tasks in flight that hold the item
-        self._queue = deque(order)  # open items, and stale entries of items that a late answer has settled
+        self._order, self._fresh, self._begun = order, iter(order), 0  # how many of the order were taken from it
+        self._queue: deque[int] = deque()  # open again; and stale entries of items that a late answer has settled
         self._retries: deque[tuple[int, ...]] = deque()  # what failed together, in halves, to find the item at fault
         self._failed_alone: dict[int, list[ProcessorId]] = {}  # where each item failed that was sent alone
         self._sent = bytearray(len(order))
@@ -135,11 +137,16 @@ class Pool:
 
     def _take_fresh(self, limit: int) -> tuple[int, ...]:
         taken: list[int] = []
-        while self._queue and len(taken) < limit:
-            item = self._queue.popleft()
+        while len(taken) < limit and (item := self._next_item()) is not None:
             if self._state[item] == _OPEN:
                 taken.append(item)
         return self._hold(tuple(taken))
+
+    def _next_item(self) -> int | None:
+        if self._queue:
+            return self._queue.popleft()
+        self._begun += 1
+        return next(self._fresh, None)
 
     def _hold(self, items: tuple[int, ...]) -> tuple[int, ...]:
         for item in items:

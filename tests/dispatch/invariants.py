@@ -26,7 +26,9 @@ def check_pool(pool: Pool, tasks: list[tuple[int, ...]]) -> None:
     """No item is lost, none is both open and in flight, and every holder is a task."""
     holders = Counter(item for items in tasks for item in items)
     waiting = Counter(
-        item for item in [*pool._queue, *(item for group in pool._retries for item in group)] if pool._state[item] == 0
+        item
+        for item in [*pool._queue, *pool._order[pool._begun :], *(item for group in pool._retries for item in group)]
+        if pool._state[item] == 0
     )
     for item in range(pool.items):
         assert pool.holders(item) == holders[item], f"item {item} is held by {holders[item]} tasks"
