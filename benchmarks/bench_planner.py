@@ -42,7 +42,6 @@ def main() -> None:
     boards = paper_boards()
     results = {
         "speed": speed(console, boards),
-        "growth": growth(console),
         "strategies": strategies(console, boards),
         "milp": milp(console, clusters),
     }
@@ -102,25 +101,6 @@ def speed(console: Console, boards: Cluster) -> list[dict[str, Any]]:
         table.add_row(
             row["instance"], *figures, f"{ratio:.0f}", proof, f"{row['plan_ms']:.3f}", f"{row['plan_cold_ms']:.3f}"
         )
-    console.print(table)
-    return rows
-
-
-def growth(console: Console) -> list[dict[str, Any]]:
-    """Times of whole plans as processors are added, warm, beside n log n."""
-    table = Table(title="Whole plan by number of processors, 10 variants each (warm)", title_justify="left")
-    for heading in ("processors", "ms", "ms / (n log n), relative to the first", "gap"):
-        table.add_column(heading, justify="right")
-    rows: list[dict[str, Any]] = []
-    for nodes in (100, 1000, 10_000, 100_000):
-        fleet = Fleet.of(random_cluster(np.random.default_rng(1), nodes=nodes, variants=10))
-        items = int(0.6 * float((1 / fleet.item_s.min(axis=1)).sum()))
-        request = Request(items=items, requirement=Requirement(deadline_s=1.0))
-        ms = median_ms(lambda request=request, fleet=fleet: plan(request, fleet), 20 if nodes < 10_000 else 3)
-        rows.append({"processors": nodes, "ms": ms, "per_n_log_n": ms / (nodes * np.log2(nodes))})
-        gap = plan(request, fleet).gap
-        relative = rows[-1]["per_n_log_n"] / rows[0]["per_n_log_n"]
-        table.add_row(f"{nodes:,}", f"{ms:.1f}", f"{relative:.2f}", f"{100 * gap:.2f} %" if gap is not None else "-")
     console.print(table)
     return rows
 

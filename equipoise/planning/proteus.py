@@ -45,14 +45,14 @@ _GAP = 1e-6
 _HALVINGS = 50  # of the search for the shortest time with whole items
 
 
-def solve(problem: Problem) -> Plan | None:
+def solve(problem: Problem, *, time_limit_s: float = _TIME_LIMIT_S) -> Plan | None:
     """The plan of strategy `proteus`, or None if it has none that keeps both promises.
 
     Raises PlanningError without highspy.
     """
     if find_spec("highspy") is None:
         raise PlanningError("strategy proteus needs the solver HiGHS; install it with: pip install highspy")
-    held = _held(problem, _Cells.of(problem).useful())
+    held = _held(problem, _Cells.of(problem).useful(), time_limit_s)
     if held is None:
         return None
     deadline_s = _fewest_seconds(problem, held) if _is_timed(problem) else problem.deadline_s
@@ -152,7 +152,7 @@ def _fewest_seconds(problem: Problem, held: _Cells) -> float:
 # --- the program ---------------------------------------------------------------------------------------------------
 
 
-def _held(problem: Problem, cells: _Cells) -> _Cells | None:
+def _held(problem: Problem, cells: _Cells, time_limit_s: float) -> _Cells | None:
     """Which variant each processor holds, by the solver; None if no choice keeps both promises."""
     import highspy  # noqa: PLC0415 - 32-bit boards have no wheel of it, and most plans never need it
 
@@ -162,7 +162,7 @@ def _held(problem: Problem, cells: _Cells) -> _Cells | None:
     # Its own tolerances are kept: with 1e-9, HiGHS 1.15 calls plans optimal that are a point of accuracy short.
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.setOptionValue("output_flag", False)
-    solver.setOptionValue("time_limit", _TIME_LIMIT_S)
+    solver.setOptionValue("time_limit", time_limit_s)
     solver.setOptionValue("mip_rel_gap", _GAP)
     solver.passModel(_program(problem, cells))
     solver.run()
