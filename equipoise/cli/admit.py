@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from equipoise.cli.clusters import load_cluster
+from equipoise.cli.clusters import decode_json, load_cluster, read_bytes
 from equipoise.cli.options import JsonOption
 from equipoise.cli.render import console_for, percent, seconds
 from equipoise.cli.report import DECLINED
@@ -54,17 +54,10 @@ def admit(queue: QueueArgument, *, as_json: JsonOption = False) -> None:
 
 def load_queue(path: Path) -> Queue:
     """The queue that a JSON file describes. Raises ConfigError, which names the place in it."""
+    written = decode_json(read_bytes(path), _QueueFile, path)
+    clusters = [load_cluster(path.parent / c) if isinstance(c, str) else c for c in written.clusters]
     try:
-        written = msgspec.json.decode(path.read_bytes(), type=_QueueFile)
-        clusters = (load_cluster(path.parent / c) if isinstance(c, str) else c for c in written.clusters)
         return Queue(clusters=tuple(clusters), requests=written.requests)
-    except OSError as e:
-        raise ConfigError(f"cannot be read: {e.strerror}", path=path) from e
-    except msgspec.ValidationError as e:
-        problem, _, place = str(e).partition(" - at `")
-        raise ConfigError(problem, path=path, place=place.rstrip("`") or None) from e
-    except msgspec.DecodeError as e:
-        raise ConfigError(f"is no JSON: {e}", path=path) from e
     except ValueError as e:
         raise ConfigError(str(e), path=path) from e
 

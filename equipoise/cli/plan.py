@@ -28,6 +28,7 @@ from equipoise.cli.render import best_accuracy_on, console_for, infeasible_summa
 from equipoise.cli.report import DECLINED
 from equipoise.core.explanation import Explanation
 from equipoise.core.plan import Plan
+from equipoise.core.ranges import ITEMS, refuse_outside
 from equipoise.core.request import Request
 from equipoise.errors import UsageError
 from equipoise.planning.explain import explain as explain_plan
@@ -81,9 +82,11 @@ def plan(
 
 
 def check_items(items: int) -> None:
-    """Raise UsageError unless there is at least one item."""
-    if items < 1:
-        raise UsageError(f"--items must be at least 1, not {items}")
+    """Raise UsageError unless there is at least one item, and not more than can be planned for."""
+    try:
+        refuse_outside("--items", items, ITEMS)
+    except ValueError as e:
+        raise UsageError(str(e)) from e
 
 
 def _print(request: Request, found: Plan, explanation: Explanation | None, best_accuracy: float) -> None:

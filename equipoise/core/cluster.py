@@ -14,13 +14,24 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from equipoise.core.ranges import (
+    ACCURACY_ITEMS,
+    BATCH,
+    BYTES,
+    BYTES_PER_S,
+    CALL_S,
+    INPUT_BYTES,
+    MOST_NODES,
+    MOST_PAIRS,
+    MOST_VARIANTS,
+    SECONDS,
+    WATTS,
+    refuse_more,
+    refuse_outside,
+    refuse_unprintable,
+)
+
 Name = Annotated[str, Meta(min_length=1)]
-
-
-def _refuse_negative(where: str, **figures: float) -> None:
-    for name, value in figures.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{where}: {name} must be 0 or more and finite, not {value}")
 
 
 def _refuse_duplicates(what: str, names: Iterable[str]) -> None:
@@ -50,11 +61,12 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     input_bytes: int = 0
 
     def __post_init__(self) -> None:
+        refuse_unprintable("variant", self.name)
         if not 0.0 <= self.accuracy <= 1.0:
             raise ValueError(f"accuracy of variant {self.name!r} must be a fraction from 0 to 1, not {self.accuracy}")
-        if self.accuracy_items is not None and self.accuracy_items < 1:
-            raise ValueError(f"accuracy_items of variant {self.name!r} must be at least 1, not {self.accuracy_items}")
-        _refuse_negative(f"variant {self.name!r}", input_bytes=self.input_bytes)
+        if self.accuracy_items is not None:
+            refuse_outside(f"accuracy_items of variant {self.name!r}", self.accuracy_items, ACCURACY_ITEMS)
+        refuse_outside(f"input_bytes of variant {self.name!r}", self.input_bytes, INPUT_BYTES)
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -64,9 +76,9 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     bandwidth_bytes_per_s: float = math.inf
 
     def __post_init__(self) -> None:
-        _refuse_negative("link", latency_s=self.latency_s)
-        if not self.bandwidth_bytes_per_s > 0:
-            raise ValueError(f"bandwidth_bytes_per_s of a link must be positive, not {self.bandwidth_bytes_per_s}")
+        refuse_outside("latency_s of a link", self.latency_s, SECONDS)
+        if self.bandwidth_bytes_per_s != math.inf:
+            refuse_outside("bandwidth_bytes_per_s of a link", self.bandwidth_bytes_per_s, BYTES_PER_S)
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,15 +99,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if not self.latency_s:
             raise ValueError(f"{where}: latency_s is empty; give at least the latency of batch 1")
         for batch, seconds in self.latency_s.items():
-            if batch < 1:
-                raise ValueError(f"{where}: latency_s has batch size {batch}; sizes start at 1")
-            if not (math.isfinite(seconds) and seconds > 0):
-                raise ValueError(f"{where}: latency_s of batch {batch} must be positive and finite, not {seconds}")
+            refuse_outside(f"{where}: a batch size in latency_s", batch, BATCH)
+            refuse_outside(f"{where}: latency_s of batch {batch}", seconds, CALL_S)
         for batch, seconds in self.latency_stddev_s.items():
             if batch not in self.latency_s:
                 raise ValueError(f"{where}: latency_stddev_s has batch {batch}, which latency_s lacks")
-            _refuse_negative(where, latency_stddev_s=seconds)
-        _refuse_negative(where, load_s=self.load_s, memory_bytes=self.memory_bytes)
+            refuse_outside(f"{where}: latency_stddev_s of batch {batch}", seconds, SECONDS)
+        refuse_outside(f"{where}: load_s", self.load_s, SECONDS)
+        refuse_outside(f"{where}: memory_bytes", self.memory_bytes, BYTES)
 
     @property
     def best_batch(self) -> int:
@@ -155,10 +166,11 @@ class Processor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     active_w: float | None = None
 
     def __post_init__(self) -> None:
+        refuse_unprintable("processor", self.name)
         _refuse_duplicates(f"profile on processor {self.name!r}", (p.variant for p in self.profiles))
         for name, watts in (("idle_w", self.idle_w), ("active_w", self.active_w)):
             if watts is not None:
-                _refuse_negative(f"processor {self.name!r}", **{name: watts})
+                refuse_outside(f"processor {self.name!r}: {name}", watts, WATTS)
         if self.idle_w is not None and self.active_w is not None and self.active_w < self.idle_w:
             raise ValueError(f"processor {self.name!r}: active_w {self.active_w} is below idle_w {self.idle_w}")
 
@@ -172,13 +184,14 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     memory_bytes: int | None = None
 
     def __post_init__(self) -> None:
+        refuse_unprintable("node", self.name)
         if "/" in self.name or "*" in self.name:
             raise ValueError(f"node name {self.name!r} must not contain '/' or '*'")
         if not self.processors:
             raise ValueError(f"node {self.name!r} has no processors")
         _refuse_duplicates(f"processor on node {self.name!r}", (p.name for p in self.processors))
         if self.memory_bytes is not None:
-            _refuse_negative(f"node {self.name!r}", memory_bytes=self.memory_bytes)
+            refuse_outside(f"node {self.name!r}: memory_bytes", self.memory_bytes, BYTES)
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -194,12 +207,9 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     uplink_bytes_per_s: float = math.inf
 
     def __post_init__(self) -> None:
-        if not self.uplink_bytes_per_s > 0:
-            raise ValueError(f"uplink_bytes_per_s must be positive, not {self.uplink_bytes_per_s}")
-        if not self.variants:
-            raise ValueError("the cluster has no variants")
-        if not self.nodes:
-            raise ValueError("the cluster has no nodes")
+        if self.uplink_bytes_per_s != math.inf:
+            refuse_outside("uplink_bytes_per_s", self.uplink_bytes_per_s, BYTES_PER_S)
+        self._refuse_sizes()
         _refuse_duplicates("variant", (v.name for v in self.variants))
         _refuse_duplicates("node", (n.name for n in self.nodes))
         known = {v.name for v in self.variants}
@@ -212,6 +222,17 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                     )
         if not any(processor.profiles for _, processor in self.processors()):
             raise ValueError("no processor of the cluster has a profile, so nothing can be run")
+
+    def _refuse_sizes(self) -> None:
+        """Nothing to plan with, or too much."""
+        if not self.variants:
+            raise ValueError("the cluster has no variants")
+        if not self.nodes:
+            raise ValueError("the cluster has no nodes")
+        refuse_more("variants", len(self.variants), MOST_VARIANTS)
+        refuse_more("nodes", len(self.nodes), MOST_NODES)
+        processors = sum(len(node.processors) for node in self.nodes)
+        refuse_more("pairs of processor and variant", processors * len(self.variants), MOST_PAIRS)
 
     def processors(self) -> Iterator[tuple[ProcessorId, Processor]]:
         """Every processor with its id, in the order of the description."""

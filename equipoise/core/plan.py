@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from equipoise.core.cluster import ProcessorId
+from equipoise.core.ranges import refuse_unless_positive
 from equipoise.core.request import Prefer, WhenLate
 
 
@@ -15,13 +16,18 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
 
     `speed` scales all its variants together (heat and background load slow all of them): 0.5 takes twice
     as long. `busy_s` is the time until it is free. `resident` names the variants that are loaded; every
-    other one costs its `load_s` first.
+    other one costs its `load_s` first. Raises ValueError if a figure is out of range.
     """
 
     available: bool = True
     speed: float = 1.0
     busy_s: float = 0.0
     resident: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        refuse_unless_positive("speed of a processor", self.speed)
+        if not self.busy_s >= 0:  # also refuses NaN; what is busy for ever is of no use, but no mistake
+            raise ValueError(f"busy_s of a processor must be 0 or more, not {self.busy_s}")
 
 
 Conditions = Mapping[ProcessorId, Condition]  # a processor that is not in it is as its profile says

@@ -9,6 +9,7 @@ import msgspec
 
 from equipoise.core.cluster import Cluster, Name
 from equipoise.core.plan import Plan
+from equipoise.core.ranges import ITEMS, refuse_outside, refuse_unprintable
 from equipoise.core.request import Prefer, Request, Requirement
 
 
@@ -24,8 +25,8 @@ class QueuedRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     requirement: Requirement
 
     def __post_init__(self) -> None:
-        if self.items < 1:
-            raise ValueError(f"items of request {self.name!r} must be at least 1, not {self.items}")
+        refuse_unprintable("request", self.name)
+        refuse_outside(f"items of request {self.name!r}", self.items, ITEMS)
         if self.requirement.time_unbounded:
             raise ValueError(f"request {self.name!r} needs a deadline_s or a throughput_per_s to be queued with others")
 

@@ -7,6 +7,8 @@ from enum import Enum
 
 import msgspec
 
+from equipoise.core.ranges import ITEMS, refuse_outside, refuse_unaskable
+
 
 class Prefer(str, Enum):
     """What the planner does with slack, once both promises hold."""
@@ -31,7 +33,7 @@ class Requirement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     floor is promised. `max_energy_j` is what the request may add to idling, `max_power_w` what the cluster may
     draw at any moment, idling included. With `confidence` the time is planned at that quantile and accuracies at
     the lower ends of their intervals; without it both at their expectation.
-    Raises ValueError if a figure is not finite, not positive, or no fraction.
+    Raises ValueError if a figure is no positive number from 1e-12 to 1e15, or no fraction.
     """
 
     deadline_s: float | None = None
@@ -46,8 +48,8 @@ class Requirement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         for name in ("deadline_s", "throughput_per_s", "max_energy_j", "max_power_w"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a positive, finite number, not {value}")
+            if value is not None:
+                refuse_unaskable(name, value)
         if not 0.0 <= self.min_accuracy <= 1.0:  # also refuses NaN
             raise ValueError(f"min_accuracy must be a fraction from 0 to 1, not {self.min_accuracy}")
         if self.confidence is not None and not 0.5 <= self.confidence < 1:
@@ -62,14 +64,13 @@ class Requirement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A batch of `items` and its requirement. Raises ValueError unless `items` is at least 1."""
+    """A batch of `items` and its requirement. Raises ValueError unless there are 1 to 1e9 items."""
 
     items: int
     requirement: Requirement
 
     def __post_init__(self) -> None:
-        if self.items < 1:
-            raise ValueError(f"items must be at least 1, not {self.items}")
+        refuse_outside("items", self.items, ITEMS)
 
     @property
     def deadline_s(self) -> float:

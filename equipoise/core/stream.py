@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
 from equipoise.core.cluster import ProcessorId
+from equipoise.core.ranges import refuse_unaskable
 from equipoise.core.request import Prefer
 
 
@@ -28,9 +27,7 @@ class StreamRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         for name in ("arrivals_per_s", "item_latency_s"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a positive, finite number, not {value}")
+            refuse_unaskable(name, getattr(self, name))
         if not 0.0 < self.confidence < 1.0:  # also refuses NaN
             raise ValueError(f"confidence must lie between 0 and 1, not {self.confidence}")
         if not 0.0 <= self.min_accuracy <= 1.0:

@@ -11,6 +11,7 @@ import msgspec
 
 from equipoise.core.cluster import Cluster, ProcessorId
 from equipoise.core.plan import Plan
+from equipoise.core.ranges import ASKED
 from equipoise.core.request import Prefer, Request, Requirement, WhenLate
 from equipoise.dispatch.flight import Flight
 from equipoise.dispatch.lane import Lane
@@ -76,7 +77,7 @@ def rest_of(request: Request, flight: Flight, tally: Tally, left_s: float, setti
     owed = _owed_accuracy(request.requirement.min_accuracy, flight, tally) - _ROUNDING
     return Rest(
         items=flight.pool.open_items,
-        left_s=max(left_s - reserve_s, left_s / 2),
+        left_s=max(left_s - reserve_s, left_s / 2, ASKED.least if left_s > 0 else left_s),
         accuracy=max(0.0, min(owed, _most_accurate(flight, tally))),
     )
 

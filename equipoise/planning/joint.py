@@ -29,6 +29,8 @@ def best(problem: Problem) -> Found:
 
 
 def _best_by_preference(problem: Problem) -> Found:
+    if not problem.usable.any():  # no processor is within the power that is allowed
+        return Found(prediction=None, bound=0.0 if problem.prefer is Prefer.ACCURACY else math.inf)
     match problem.prefer:
         case Prefer.ACCURACY:
             return _most_accurate_then_fastest(problem)

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from equipoise.core.plan import Condition
+from equipoise.core.ranges import ASKED
 from equipoise.core.request import Prefer, Requirement
 from equipoise.planning.fleet import ladder_of
 from equipoise.planning.mixer import Found, Mixer
@@ -197,7 +198,7 @@ def needed_limits(problem: Problem, is_kept: Callable[[Problem], bool]) -> tuple
 
 def _least(start: float, is_kept: Callable[[float], bool]) -> float | None:
     """The least figure from `start` upwards that suffices, to a hundredth; None if none does."""
-    low, high = start, start
+    low = high = max(start, ASKED.least)
     for _ in range(_DOUBLINGS):
         if is_kept(high):
             break

@@ -19,7 +19,7 @@ from equipoise.planning.problem import TOLERANCE, Floats, Ints, Problem
 
 Bools = npt.NDArray[np.bool_]
 
-_TINY = 1e-300  # keeps quotients of nothing finite
+_TINY = 1e-100  # keeps quotients of nothing finite
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ _LARGEST_TABLE = 200_000  # cells; the window is as wide as this allows
 _REACH = 24  # items that groups of processors may exchange with one another
 _MANY, _NEAR = 64, 4  # of more groups than this, only so many: what is left over finds a place nearby
 _FIT = 1e-9  # relative: how much a sum of latencies may exceed the time by floating-point error alone
+_COUNTABLE = 2.0**62  # items that an integer can count; more would be wrong, not many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,7 @@ def _most_items(ladder: Ladder, terms: Terms) -> Ints:
     most: Floats = (room_s / ladder.item_s).max(axis=1)
     if terms.inlet is not None:
         most = np.minimum(most, terms.inlet.most_items[terms.inlet.node] * (1 + _FIT))
-    return most.astype(np.int64)
+    return np.minimum(most, _COUNTABLE).astype(np.int64)
 
 
 def _round(fluid_items: Floats, most: Ints, items: int) -> Ints | None:
