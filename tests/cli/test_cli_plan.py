@@ -88,7 +88,7 @@ def test_an_infeasible_request_exits_with_3_and_says_what_would_help(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--items", "0", "--deadline-s", "1"], "--items must be at least 1, not 0"),
+        (["--items", "0", "--deadline-s", "1"], "--items must be from 1 to 1000000000, not 0"),
         (["--items", "5", "--deadline-s", "0"], "--deadline-s must be a positive, finite number, not 0.0"),
         (["--items", "5", "--deadline-s", "nan"], "--deadline-s must be a positive, finite number, not nan"),
         (
