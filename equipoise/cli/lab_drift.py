@@ -14,8 +14,8 @@ from equipoise.cli.lab import lab_app
 from equipoise.cli.options import JsonOption
 from equipoise.cli.render import console_for, percent
 from equipoise.errors import UsageError
-from equipoise.lab.drift import DRIFTS, RUNS, Drifted, drifted, uncertain_boards
-from equipoise.planning.strategies import STRATEGIES
+from equipoise.lab.drift import DECIDERS, DRIFTS, RUNS, Drifted, trials
+from equipoise.lab.work import tried
 
 
 @lab_app.command("drift")
@@ -24,28 +24,26 @@ def drift(
     runs: Annotated[int, typer.Option("--runs", metavar="N", help="Requests per strategy and drift.")] = RUNS,
     as_json: JsonOption = False,
 ) -> None:
-    """Promises kept by every strategy that needs no solver, simulated on the paper's boards. Takes a minute."""
+    """Promises kept by every strategy, simulated on the paper's boards. Takes minutes."""
     if runs < 1:
         raise UsageError(f"--runs must be at least 1, not {runs}")
-    cluster = uncertain_boards()
-    names = [name for name, strategy in STRATEGIES.items() if not strategy.solver]
-    found = [drifted(cluster, kind, name, runs) for name in names for kind in DRIFTS]
+    found = list(tried(list(trials(runs)), jobs=1))
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
         return
     console = console_for()
-    console.print(_table(names, found))
+    console.print(_table(found))
     console.print(f"Kept of admitted, of {runs} requests each; in brackets how many were admitted.")
     for kind, words in DRIFTS.items():
         console.print(f"  {kind}: {words}")
 
 
-def _table(names: list[str], found: list[Drifted]) -> Table:
+def _table(found: list[Drifted]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("strategy")
     for kind in DRIFTS:
         table.add_column(kind, justify="right")
-    for name in names:
+    for name in DECIDERS:
         table.add_row(name, *(_cell(one) for one in found if one.strategy == name))
     return table
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
@@ -21,11 +21,17 @@ from equipoise.cli.lab import lab_app
 from equipoise.cli.options import JsonOption
 from equipoise.cli.render import console_for, percent
 from equipoise.errors import UsageError
+from equipoise.lab.drift import DECIDERS, RUNS, trials, uncertain_boards
 from equipoise.lab.gains import PAPER, Gain
 from equipoise.lab.numbers import Numbers
-from equipoise.lab.paper import Case, Group, Result, cases, summary
+from equipoise.lab.paper import Group, cases, summary
+from equipoise.lab.timelines import SHOWN, time_line
 from equipoise.lab.words import signed_percent, signed_points
-from equipoise.lab.work import answered
+from equipoise.lab.work import answered, tried
+from equipoise.planning.strategies import STRATEGIES
+
+_QUICK_RUNS = 4
+Done = TypeVar("Done")
 
 
 @lab_app.command("paper")
@@ -43,14 +49,12 @@ def paper(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare every strategy on the paper's boards, on four others and on random clusters. Takes minutes."""
+    """Compare every strategy on published boards, random clusters and under drift. Takes minutes."""
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs must be at least 1, not {jobs}")
     if out is not None:
         _check_extra()
-    todo = list(cases(quick=quick))
-    results = list(_with_progress(todo, jobs or os.cpu_count() or 1))
-    numbers = Numbers(quick=quick, groups=summary(results), results=results)
+    numbers = _study(quick=quick, jobs=jobs or os.cpu_count() or 1)
     page = _report(numbers, out) if out is not None else None
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(numbers), indent=1) + b"\n")
@@ -65,6 +69,16 @@ def paper(
         console.print(f"Report in {page}", markup=False)
 
 
+def _study(*, quick: bool, jobs: int) -> Numbers:
+    todo = list(cases(quick=quick))
+    strategies = [name for name in DECIDERS if not (quick and name in STRATEGIES and STRATEGIES[name].solver)]
+    drifts = list(trials(_QUICK_RUNS if quick else RUNS, strategies))
+    results = list(_with_progress("comparing", answered(todo, jobs), len(todo)))
+    drift = list(_with_progress("drifting", tried(drifts, jobs), len(drifts)))
+    lines = [time_line(uncertain_boards(), name) for name in SHOWN]
+    return Numbers(quick=quick, groups=summary(results), results=results, drift=drift, time_lines=lines)
+
+
 def _check_extra() -> None:
     if find_spec("matplotlib") is None:
         raise UsageError("--out needs matplotlib; install it with: pip install 'equipoise[lab]'; --json does without")
@@ -76,19 +90,19 @@ def _report(numbers: Numbers, out: Path) -> Path:
     return write_report(numbers, out, f"equipoise lab paper{' --quick' if numbers.quick else ''} --out DIR")
 
 
-def _with_progress(todo: Sequence[Case], jobs: int) -> Iterator[Result]:
-    with _progress(len(todo)) as bar:
-        for result in answered(todo, jobs):
+def _with_progress(what: str, results: Iterable[Done], total: int) -> Iterator[Done]:
+    with _progress(what, total) as bar:
+        for result in results:
             bar.advance(bar.task_ids[0])
             yield result
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Progress]:
+def _progress(what: str, total: int) -> Iterator[Progress]:
     console = console_for(sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        bar.add_task("comparing", total=total)
+        bar.add_task(what, total=total)
         yield bar
 
 

@@ -8,14 +8,24 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from equipoise.lab.drift import ITEMS
+from equipoise.lab.figures.drift import drift_figure
 from equipoise.lab.figures.frontiers import frontiers_figure
 from equipoise.lab.figures.gains import gains_figure
+from equipoise.lab.figures.gantt import gantt_figure
 from equipoise.lab.figures.promises import promises_figure
 from equipoise.lab.figures.times import times_figure
 from equipoise.lab.gains import Floats, accuracy_gain, throughput_gain
 from equipoise.lab.grid import EXACT, OURS
 from equipoise.lab.numbers import Numbers
 from equipoise.lab.paper import LADDERS, Result, stacked
+
+_DRIFTS = {
+    "nothing": "nothing happens",
+    "slow": "one board at half speed",
+    "leaves": "one board unplugged",
+    "profiles": "profiles up to 20 % off",
+}
 
 
 class Drawing(NamedTuple):
@@ -35,6 +45,8 @@ def drawings(numbers: Numbers) -> Iterator[Drawing]:
         yield _frontiers(numbers, cluster)
     for cluster in ("paper", *LADDERS):
         yield _promises(numbers, cluster)
+    yield _drift(numbers)
+    yield _gantt(numbers)
     yield _times(numbers)
 
 
@@ -90,6 +102,31 @@ def _promises(numbers: Numbers, cluster: str) -> Drawing:
     )
 
 
+def _drift(numbers: Numbers) -> Drawing:
+    runs = max(one.attainment.requests for one in numbers.drift)
+    return Drawing(
+        "drift-kept",
+        "Promises kept under drift",
+        f"Of {runs} requests of {ITEMS} items each on the paper's boards, with slack. Beside a name: how many of "
+        "them the strategy admitted, and its median accuracy, when nothing happens. What plans declines what it has no "
+        "plan for; what decides item by item declines nothing. The thin line is the 95 % interval. The numbers alone: "
+        f"equipoise lab drift --runs {runs}.",
+        drift_figure(numbers.drift, _DRIFTS),
+    )
+
+
+def _gantt(numbers: Numbers) -> Drawing:
+    line = numbers.time_lines[0]
+    return Drawing(
+        "drift-timeline",
+        f"Who ran what: the {line.slowed} slows down, the {line.unplugged} is unplugged",
+        f"{line.items} items within {line.deadline_s:.2f} s at {100 * line.min_accuracy:.1f} % accuracy or more, the "
+        "same luck for all. Lines in a bar separate tasks, but for the shortest; a triangle is a moment at which the "
+        "rest was planned again. The literature's strategies plan again only when a board is lost.",
+        gantt_figure(numbers.time_lines),
+    )
+
+
 def _times(numbers: Numbers) -> Drawing:
     names = dict.fromkeys(name for result in numbers.results for name in result.strategies)
     return Drawing(
@@ -107,5 +144,7 @@ def _planning_s(result: Result, strategy: str) -> float | None:
 
 
 def _where(result: Result) -> str:
-    variants = f"{result.variants} variants" if result.group == "paper" else f"the {result.name} ladder"
+    variants = (
+        f"{result.variants} variants" if result.group == "paper" else result.name.replace("mobilenet_", "MobileNet ")
+    )
     return f"{', '.join(result.boards)}; {variants}"

@@ -5,6 +5,9 @@ Every strategy meets the same requests and the same luck. docs/paper.md has the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
 import msgspec
 
 from equipoise.core.cluster import Cluster, Node, Processor, Profile
@@ -12,6 +15,7 @@ from equipoise.core.request import Requirement
 from equipoise.lab.grid import OURS, at_floor
 from equipoise.lab.paper import paper_boards
 from equipoise.planning.fleet import Fleet
+from equipoise.planning.strategies import ONLINE, STRATEGIES
 from equipoise.simulation import BatchRequest, Leaves, Load, Scenario, Truth, simulate
 from equipoise.simulation.attainment import Attainment, attainment
 
@@ -20,6 +24,7 @@ CONFIDENCE = 0.95
 SLACK = 2.5  # deadline over the shortest time at the floor
 SPREAD = 0.05  # standard deviation of a call over its mean; nobody published one
 RUNS = 24
+DECIDERS = (*STRATEGIES, *ONLINE)  # all that can be simulated: what plans, and what decides item by item
 
 DRIFTS = {
     "nothing": "nothing happens",
@@ -36,6 +41,19 @@ class Drifted(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str
     attainment: Attainment
     of_asked: float
+
+
+class Trial(NamedTuple):
+    """A strategy to be put to so many requests under a drift; each is independent of every other."""
+
+    drift: str
+    strategy: str
+    runs: int
+
+
+def trials(runs: int, strategies: Sequence[str] = DECIDERS) -> Iterator[Trial]:
+    """Every strategy under every drift."""
+    return (Trial(drift, strategy, runs) for strategy in strategies for drift in DRIFTS)
 
 
 def uncertain_boards() -> Cluster:
@@ -59,24 +77,28 @@ def _spread(profile: Profile) -> Profile:
 
 def scenario(cluster: Cluster, drift: str, run: int) -> Scenario:
     """One request for ITEMS items and what befalls it; the floor differs from run to run."""
-    fleet = Fleet.of(cluster)
-    lowest = at_floor(fleet, ITEMS, 0.0, OURS).accuracy
-    floor = lowest + (0.1 + 0.7 * (run % 8) / 7) * (fleet.best_accuracy - lowest)
-    deadline_s = SLACK * at_floor(fleet, ITEMS, floor, OURS).latency_s
-    at_s = deadline_s / 4
+    request = asked(cluster, run)
+    assert request.requirement.deadline_s is not None
+    at_s = request.requirement.deadline_s / 4
     events: dict[str, Load | Leaves] = {
         "slow": Load(at_s=at_s, fraction=1 / 3, speed=0.5),
         "leaves": Leaves(at_s=at_s, fraction=1 / 3),
     }
     return Scenario(
-        requests=(
-            BatchRequest(
-                items=ITEMS,
-                requirement=Requirement(deadline_s=deadline_s, min_accuracy=floor, confidence=CONFIDENCE),
-            ),
-        ),
+        requests=(request,),
         events=(events[drift],) if drift in events else (),
         truth=Truth(speed_error=0.2 if drift == "profiles" else 0.0),
+    )
+
+
+def asked(cluster: Cluster, run: int) -> BatchRequest:
+    """The request of a run: ITEMS items within SLACK times the shortest time at a floor of the run's own."""
+    fleet = Fleet.of(cluster)
+    lowest = at_floor(fleet, ITEMS, 0.0, OURS).accuracy
+    floor = lowest + (0.1 + 0.7 * (run % 8) / 7) * (fleet.best_accuracy - lowest)
+    deadline_s = SLACK * at_floor(fleet, ITEMS, floor, OURS).latency_s
+    return BatchRequest(
+        items=ITEMS, requirement=Requirement(deadline_s=deadline_s, min_accuracy=floor, confidence=CONFIDENCE)
     )
 
 

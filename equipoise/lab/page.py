@@ -8,9 +8,10 @@ from importlib import resources
 
 from equipoise.lab.catalogue import SETS, published
 from equipoise.lab.drawings import Drawing
+from equipoise.lab.drift import Drifted
 from equipoise.lab.figures.style import svg
 from equipoise.lab.gains import BEST_OTHER, PAPER, Gain
-from equipoise.lab.grid import EXACT
+from equipoise.lab.grid import EXACT, OURS
 from equipoise.lab.numbers import Numbers
 from equipoise.lab.paper import Comparison, Group
 from equipoise.lab.words import percent, signed_percent, signed_points
@@ -23,6 +24,10 @@ _SECTIONS = {  # by the first word of a drawing's name
         "Promises kept",
         "400 pairs of a rate and an accuracy floor; over the name of a map, the part that the strategy keeps of those "
         "that anyone can keep.",
+    ),
+    "drift": (
+        "Under drift",
+        "Simulated: boards slow down, leave, or are not what their profiles say, while a request runs.",
     ),
     "planning": ("Planning time", "How long it takes to decide, on the machine that made this page."),
 }
@@ -37,12 +42,13 @@ def page(numbers: Numbers, drawings: Sequence[Drawing], command: str) -> str:
             _header(paper, rival),
             _nav(drawings),
             "<main>",
-            _cards(paper, rival),
+            _cards(paper, rival, numbers.drift),
             *_sections(numbers, drawings, command),
             _definitions(),
             _sources(),
             f"<footer>Made by <code>{escape(command)}</code>. Nothing was run on boards: the figures of this page are "
-            "what the planner's cost model makes of published latencies and accuracies.</footer>",
+            "what the planner's cost model, and under drift the simulation, make of published latencies and "
+            "accuracies.</footer>",
             "</main>",
         ]
     )
@@ -84,7 +90,7 @@ def _kind(drawing: Drawing) -> str:
     return drawing.name.split("-")[0]
 
 
-def _cards(paper: Group, rival: str) -> str:
+def _cards(paper: Group, rival: str, drift: Sequence[Drifted]) -> str:
     gain, best = paper.gains[rival], paper.gains[BEST_OTHER]
     cards = [
         (
@@ -106,6 +112,7 @@ def _cards(paper: Group, rival: str) -> str:
             f"{rival} keeps {percent(gain.kept)} of {paper.feasible} pairs of a rate and a floor",
         ),
     ]
+    cards.append(_drift_card(drift))
     if EXACT in paper.gains:
         exact = paper.gains[EXACT].throughput
         cards.append(
@@ -123,6 +130,19 @@ def _cards(paper: Group, rival: str) -> str:
         )
         + "</div>"
     )
+
+
+def _drift_card(drift: Sequence[Drifted]) -> tuple[str, str, str]:
+    """Of what was admitted when something happens, the part that was kept: ours, and the best other's."""
+    kept: dict[str, float] = {}
+    for name in dict.fromkeys(one.strategy for one in drift):
+        mine = [one.attainment for one in drift if one.strategy == name and one.drift != "nothing"]
+        if admitted := sum(one.admitted for one in mine):
+            kept[name] = sum(one.kept for one in mine) / admitted
+    ours = kept.pop(OURS)
+    rival = max(kept, key=lambda name: kept[name])
+    what = "of admitted promises are kept when boards slow down, leave or are misjudged"
+    return percent(ours), what, f"the best other, {rival}: {percent(kept[rival])}"
 
 
 def _sections(numbers: Numbers, drawings: Sequence[Drawing], command: str) -> Iterator[str]:
@@ -203,6 +223,7 @@ def _sources() -> str:
     return (
         '<section id="sources"><h2>Sources</h2><p>Latencies at batch 1, as published; nothing is scaled. Accuracies, '
         "with their sources, are listed by <code>equipoise lab boards --json</code>.</p>"
-        '<div class="scroll"><table><thead><tr><th>board</th><th>processor</th><th>runtime</th><th>source</th>'
-        f"<th>licence</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
+        '<div class="scroll"><table><thead><tr><th>board</th>'
+        + "".join(f'<th class="words">{what}</th>' for what in ("processor", "runtime", "source", "licence"))
+        + f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
     )

@@ -50,6 +50,26 @@ def test_the_numbers_are_written_as_json_and_csv(study):
     assert {row["cluster"] for row in levels} >= {"paper", "mobilenet_v1", "random-0"}
 
 
+def test_the_drift_and_the_time_lines_are_written_as_json_and_csv(study):
+    _, out = study
+
+    numbers = json.loads((out / "numbers.json").read_text())
+    with (out / "drift.csv").open(newline="") as file:
+        drift = list(csv.DictReader(file))
+    with (out / "timelines.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    assert {row["drift"] for row in drift} == {"nothing", "slow", "leaves", "profiles"}
+    assert {row["strategy"] for row in drift} >= {"equipoise", "work-stealing", "join-shortest-queue", "bandit"}
+    for line in numbers["time_lines"]:
+        mine = [row for row in rows if row["strategy"] == line["strategy"]]
+        answered = [int(row["items"]) for row in mine if (row["what"], row["how"]) == ("task", "answered")]
+        assert sum(answered) >= line["items"] == 500
+        assert [row["node"] for row in mine if row["how"] == "left"] == [line["unplugged"]]
+        assert [float(row["from_s"]) for row in mine if row["what"] == "speed"] == [line["slowed_s"]]
+    assert any((row["strategy"], row["how"]) == ("equipoise", "re-plan") for row in rows)
+
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -178,12 +198,12 @@ def test_changes_that_make_no_sense_are_refused_with_what_would(boards, argument
     assert message in done.stderr
 
 
-def test_under_drift_every_strategy_without_a_solver_meets_the_same_requests():
+def test_under_drift_every_strategy_meets_the_same_requests():
     done = equipoise("lab", "drift", "--runs", 1, "--json")
 
     rows = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
-    assert {row["strategy"] for row in rows} >= {"equipoise", "work-stealing", "uniform"}
+    assert {row["strategy"] for row in rows} >= {"equipoise", "milp", "work-stealing", "uniform", "infaas", "bandit"}
     assert {row["drift"] for row in rows} == {"nothing", "slow", "leaves", "profiles"}
     assert all(row["attainment"]["requests"] == 1 for row in rows)
     assert all(

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from equipoise.lab.figures.style import BLUE, INK, MUTED, VERMILION, new_figure, quiet
 from equipoise.lab.gains import PAPER, Floats
+from equipoise.lab.words import signed_points
 
 _TICKS = (0, 10, 25, 50, 100, 200, 400, 900, 1900, 4900, 9900, 49900)  # percent
 
@@ -34,7 +35,7 @@ _THROUGHPUT = _Kind(
 _ACCURACY = _Kind(
     "more accuracy at equal throughput, points",
     lambda gain: 100 * gain,
-    lambda gain: f"{100 * gain:+.2f}",
+    signed_points,
     PAPER.accuracy,
 )
 
@@ -75,7 +76,7 @@ def _ticks(most: float) -> Iterator[int]:
     span, before = np.log10(1 + most), -np.inf
     for tick in _TICKS:
         at = np.log10(1 + tick / 100)
-        if at <= span * 1.02 and at - before >= 0.085 * span:
+        if at <= span * 1.02 and at - before >= 0.11 * span:
             before = at
             yield tick
 

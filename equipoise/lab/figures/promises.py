@@ -40,10 +40,17 @@ def promises_figure(
         axes.set_title(f"{name}  {100 * shares[name]:.0f} %", fontsize=9)
         ends = np.array([0.5, -0.5])
         axes.set_xticks(ends % kept[name].shape[1], [f"{100 * floors[end]:.1f} %" for end in (0, -1)])
-        axes.set_yticks(ends % kept[name].shape[0], [f"{rates_per_s[end]:.3g}/s" for end in (0, -1)])
+        # the texts of two maps must not touch; a map above another has none
+        for text, side in zip(axes.get_xticklabels(), ("left", "right"), strict=False):
+            text.set_horizontalalignment(side)
+        axes.set_yticks(ends % kept[name].shape[0], [_rate(rates_per_s[end]) for end in (0, -1)])
         axes.tick_params(length=0, labelsize=8)
         for spine in axes.spines.values():
             spine.set_visible(False)
     figure.supxlabel("accuracy floor", fontsize=9, color=MUTED)
     figure.supylabel("items per second that are asked for", fontsize=9, color=MUTED)
     return figure
+
+
+def _rate(rate_per_s: float) -> str:
+    return f"{rate_per_s:,.0f}/s" if rate_per_s >= 100 else f"{rate_per_s:.3g}/s"
