@@ -17,7 +17,8 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from equipoise.cli.membership import as_invitation, join_cluster, listening_addresses, now_utc, spread
+from equipoise.cli.membership import as_invitation, join_cluster, listening_addresses, spread
+from equipoise.cli.network import now_utc
 from equipoise.cli.options import FAMILY_HELP, JsonOption, family_folder
 from equipoise.cli.render import console_for
 from equipoise.errors import TrustError, UsageError
@@ -26,10 +27,11 @@ from equipoise.runtime.coordinator import interrupted_by
 from equipoise.trust.authority import Authority
 from equipoise.trust.certificates import checked_name, key_to_pem, new_key, signing_request
 from equipoise.trust.enrolment import DEFAULT_PORT
+from equipoise.trust.folders import default_authority_folder, default_membership_folder, is_member
 from equipoise.trust.invitation import Invitation, as_text
 from equipoise.trust.joining import renew as renew_membership
 from equipoise.trust.ledger import Ledger
-from equipoise.trust.membership import Membership, default_authority_folder, default_membership_folder, is_member
+from equipoise.trust.membership import Membership
 from equipoise.trust.service import EnrolmentService
 from equipoise.trust.waiting import admit_invited
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
 from equipoise.cli.access import Access, samples_of
 from equipoise.cli.loop import Loop
+from equipoise.cli.network import up_to_date
 from equipoise.core.cluster import Cluster
 from equipoise.core.family import Family
 from equipoise.core.plan import Plan
 from equipoise.errors import ClusterError, UsageError
-from equipoise.fabric.config import ZenohSettings
+from equipoise.fabric.config import LOOPBACK_INTERFACE, ZenohSettings
 from equipoise.fabric.zenoh import ZenohFabric
 from equipoise.families.identity import identity_of
 from equipoise.runtime.inputs import Items
@@ -48,15 +49,13 @@ def live_cluster(
     if emulate:
         raise UsageError(f"--emulate plays described boards; --cluster {LIVE} has real ones: choose one of them")
     family.described_variants()  # refuses a family that cannot be planned with, before anybody is asked
-    fabric = loop.run(ZenohFabric.open(network))
+    fabric, names = loop.run(reach(network, at_least=at_least))
     try:
-        names = loop.run(find_nodes(fabric, at_least=at_least))
-        if not names:
-            raise nobody_there(network)
         if network.open_to_anybody:
             notes.print("This cluster is open: anybody on the network can take part (--insecure).")
         seen = loop.run(see(fabric, names, family=identity_of(family), samples=samples_of(items)))
-        yield _access(fabric, family, seen, item_bytes=mean_bytes(samples_of(items)), notes=notes)
+        access = _access(fabric, family, seen, item_bytes=mean_bytes(samples_of(items)), notes=notes)
+        yield replace(access, title=f"{access.title} (secured)") if network.credentials else access
     finally:
         loop.run(fabric.close())
 
@@ -83,14 +82,31 @@ def _access(fabric: ZenohFabric, family: Family, seen: Sequence[Seen], *, item_b
     return Access(cluster=cluster, title=title, emulated=False, conditions=conditions, open=reached)
 
 
-def nobody_there(network: ZenohSettings) -> ClusterError:
+async def reach(network: ZenohSettings, *, at_least: int) -> tuple[ZenohFabric, tuple[str, ...]]:
+    """The network, and who is there once charters were compared. Raises ClusterError, with why, if nobody is."""
+    fabric = await ZenohFabric.open(network)
+    try:
+        names = await find_nodes(fabric, at_least=at_least)
+        if not names:
+            raise _nobody_there(network, await fabric.why_alone() if network.scouting != LOOPBACK_INTERFACE else [])
+        current = await up_to_date(fabric, network, names)
+    except BaseException:
+        await fabric.close()
+        raise
+    if current == network:
+        return fabric, names
+    await fabric.close()
+    return await reach(current, at_least=at_least)
+
+
+def _nobody_there(network: ZenohSettings, reasons: Sequence[str]) -> ClusterError:
     """What to say when no node was found."""
-    where = ", ".join(network.connect) or ("this machine" if network.scouting == "lo" else "the local network")
-    remedy = (
-        "" if network.connect or network.scouting != "lo" else "; other machines are only looked for with --insecure"
-    )
+    on_loopback = network.scouting == LOOPBACK_INTERFACE
+    where = ", ".join(network.connect) or ("this machine" if on_loopback else "the local network")
+    remedy = "; other machines are only looked for by members of a cluster, or with --insecure" if on_loopback else ""
+    why = "".join(f"; {reason}" for reason in reasons)
     return ClusterError(
-        f"no node of cluster {network.cluster!r} was found on {where}; start one with `equipoise node`{remedy}"
+        f"no node of cluster {network.cluster!r} was found on {where}; start one with `equipoise node`{remedy}{why}"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import ipaddress
 import os
 import platform
@@ -12,21 +11,17 @@ from pathlib import Path
 
 import psutil
 
+from equipoise.cli.network import network_of, now_utc
 from equipoise.errors import TrustError, UsageError, reason_of
 from equipoise.fabric.charter import exchange
-from equipoise.fabric.config import ZenohSettings, credentials_of, settings_of
 from equipoise.trust.certificates import checked_name
 from equipoise.trust.enrolment import DEFAULT_PORT
+from equipoise.trust.folders import default_membership_folder, is_member
 from equipoise.trust.invitation import Invitation, from_text
 from equipoise.trust.joining import join
-from equipoise.trust.membership import Membership, default_membership_folder, is_member
+from equipoise.trust.membership import Membership
 
 _SPREAD_S = 3.0  # for nodes to be found
-
-
-def now_utc() -> dt.datetime:
-    """The time; certificates and invitations are the only things that depend on what it is."""
-    return dt.datetime.now(dt.timezone.utc)
 
 
 def as_invitation(given: str) -> Invitation:
@@ -82,22 +77,6 @@ def _own_hosts() -> Iterator[str]:
                 continue
             if not (address.is_loopback or address.is_link_local):
                 yield f"[{address}]" if address.version == 6 else str(address)
-
-
-def network_of(
-    *, cluster: str, listen: Sequence[str] = (), connect: Sequence[str] = (), insecure: bool = False
-) -> ZenohSettings:
-    """Settings for taking part in this machine's own cluster if it is a member of one, otherwise in an open one.
-
-    Raises TrustError if the membership is not valid now, UsageError if an open cluster would be reached from other
-    machines and nobody said `insecure`; then a membership does not count.
-    """
-    folder, now = default_membership_folder(os.environ), now_utc()
-    if insecure or not is_member(folder):
-        return settings_of(cluster=cluster, listen=listen, connect=connect, insecure=insecure)
-    membership = Membership.load(folder, now)
-    credentials = credentials_of(membership, now)
-    return settings_of(cluster=membership.network, listen=listen, connect=connect, credentials=credentials)
 
 
 async def spread(signed: bytes) -> dict[str, str | None]:

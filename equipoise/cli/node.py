@@ -10,11 +10,19 @@ from typing import Annotated
 
 import typer
 
-from equipoise.cli.network import ClusterNameOption, ConnectOption, InsecureOption, ListenOption
+from equipoise.cli.network import (
+    ClusterNameOption,
+    ConnectOption,
+    InsecureOption,
+    ListenOption,
+    network_of,
+    own_membership,
+)
 from equipoise.cli.options import FAMILY_HELP, family_folder
 from equipoise.cli.profile import parse_split
 from equipoise.errors import NodeError, UsageError
-from equipoise.fabric.config import DEFAULT_CLUSTER, settings_of
+from equipoise.fabric.config import DEFAULT_CLUSTER
+from equipoise.fabric.refusals import log_refusals
 from equipoise.node.live import LiveNode, LiveSettings
 from equipoise.node.log import NodeLog
 from equipoise.profiling.store import default_data_folder
@@ -24,7 +32,10 @@ _DRAIN_S = 30.0
 
 def node(
     *,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Of this node. Default: the host's name.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of this node. Default: as a member its name there, or the host's."),
+    ] = None,
     family: Annotated[
         list[str] | None, typer.Option("--family", metavar="DIR", help=f"{FAMILY_HELP} May be repeated.")
     ] = None,
@@ -38,6 +49,10 @@ def node(
     memory_bytes: Annotated[
         int | None, typer.Option(min=1, help="What models may take. Default: 80 % of what is free at the start.")
     ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(metavar="INVITATION", help="Join a cluster first, if not in it already: the word, or its file."),
+    ] = None,
     cluster_name: ClusterNameOption = DEFAULT_CLUSTER,
     listen: ListenOption = None,
     connect: ConnectOption = None,
@@ -45,15 +60,20 @@ def node(
 ) -> None:
     """Offer this machine's processors to the cluster until SIGTERM or Ctrl-C.
 
-    Finds the others by itself: on this machine alone, or, with --insecure, on the local network. What has not been
-    measured here yet is measured first. SIGHUP reads the families again; SIGTERM finishes what was begun. The log
-    goes to standard error, a line per event.
+    Finds the others by itself: as a member of a cluster (see --join) its other members on the local network, otherwise
+    whoever is on this machine, or, with --insecure, on the local network. What has not been measured here yet is
+    measured first. SIGHUP reads the families again; SIGTERM finishes what was begun. The log goes to standard error,
+    a line per event.
     """
-    network = settings_of(cluster=cluster_name, listen=listen or (), connect=connect or (), insecure=insecure)
+    if join is not None:
+        _join(join, name, insecure=insecure)
+    membership = own_membership(insecure=insecure)
+    network = network_of(cluster=cluster_name, listen=listen or (), connect=connect or (), insecure=insecure)
     split = parse_split(split_cpu)
     settings = LiveSettings(
-        name=_checked_name(name or platform.node() or "local"),
+        name=_checked_name(name or (membership.member.name if membership else platform.node()) or "local"),
         network=network,
+        membership=membership,
         data_folder=default_data_folder(os.environ),
         families=tuple(family_folder(folder) for folder in family or ()),
         processors=processors,
@@ -61,7 +81,18 @@ def node(
         memory_bytes=memory_bytes,
         insecure=network.open_to_anybody,
     )
-    asyncio.run(_serve(settings, NodeLog()))
+    log = NodeLog()
+    if membership is not None:
+        log_refusals(lambda reason: log("refused", reason=reason))
+    asyncio.run(_serve(settings, log))
+
+
+def _join(invitation: str, name: str | None, *, insecure: bool) -> None:
+    from equipoise.cli.membership import as_invitation, join_cluster  # noqa: PLC0415 - takes memory that nodes can save
+
+    if insecure:
+        raise UsageError("--join is for a cluster that nobody else gets into, --insecure for an open one: choose")
+    join_cluster(as_invitation(invitation), name)
 
 
 async def _serve(settings: LiveSettings, log: NodeLog) -> None:

@@ -17,15 +17,15 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from equipoise.cli.live import nobody_there
-from equipoise.cli.network import ClusterNameOption, ConnectOption, InsecureOption
+from equipoise.cli.live import reach
+from equipoise.cli.network import ClusterNameOption, ConnectOption, InsecureOption, network_of
 from equipoise.cli.options import JsonOption
 from equipoise.cli.render import console_for, rate, seconds
 from equipoise.errors import ClusterError, OutputError, UsageError
-from equipoise.fabric.config import DEFAULT_CLUSTER, ZenohSettings, settings_of
+from equipoise.fabric.config import DEFAULT_CLUSTER, ZenohSettings
 from equipoise.fabric.messages import FamilyStatus, NodeStatus, ProcessorStatus
 from equipoise.fabric.zenoh import ZenohFabric
-from equipoise.runtime.live import Seen, exported, find_nodes, see, usable_for
+from equipoise.runtime.live import Seen, exported, see, usable_for
 
 _WATCH_S = 1.0
 
@@ -54,7 +54,7 @@ def nodes(
     """List the nodes of the live cluster: processors, speeds, what is loaded, queues, heat, and when last seen."""
     if watch and (as_json or export is not None):
         raise UsageError("--watch is for people; leave out --json and --export, or call again and again")
-    network = settings_of(cluster=cluster_name, connect=connect or (), insecure=insecure)
+    network = network_of(cluster=cluster_name, connect=connect or (), insecure=insecure)
     if watch:
         asyncio.run(_watch(network, console_for()))
         return
@@ -62,20 +62,17 @@ def nodes(
     if export is not None:
         _export(export, seen, family, item_bytes)
     if as_json:
-        print(msgspec.json.encode([_as_json(one) for one in seen]).decode())
+        print(msgspec.json.encode([_as_json(one, network) for one in seen]).decode())
     else:
-        console_for().print(_listing(seen, {one.name: 0.0 for one in seen}))
+        console_for().print(_listing(seen, {one.name: 0.0 for one in seen}, network))
 
 
 async def _look(network: ZenohSettings, at_least: int) -> tuple[Seen, ...]:
-    fabric = await ZenohFabric.open(network)
+    fabric, names = await reach(network, at_least=at_least)
     try:
-        seen = await see(fabric, await find_nodes(fabric, at_least=at_least))
+        return await see(fabric, names)
     finally:
         await fabric.close()
-    if not seen:
-        raise nobody_there(network)
-    return seen
 
 
 async def _watch(network: ZenohSettings, console: Console) -> None:
@@ -88,15 +85,21 @@ async def _watch(network: ZenohSettings, console: Console) -> None:
                     if one.status is not None:
                         last[one.name] = (one, time.monotonic())
                 ages_s = {name: time.monotonic() - seen_s for name, (_, seen_s) in last.items()}
-                view.update(_listing([last[name][0] for name in sorted(last)], ages_s), refresh=True)
+                view.update(_listing([last[name][0] for name in sorted(last)], ages_s, network), refresh=True)
                 await asyncio.sleep(_WATCH_S)
     finally:
         await fabric.close()
 
 
-def _as_json(one: Seen) -> dict[str, Any]:
+def _as_json(one: Seen, network: ZenohSettings) -> dict[str, Any]:
     told = msgspec.to_builtins(one.status) if one.status is not None else None
-    return {"name": one.name, "answers": one.status is not None, "link": msgspec.to_builtins(one.link), "status": told}
+    return {
+        "name": one.name,
+        "answers": one.status is not None,
+        "secured": network.credentials is not None,
+        "link": msgspec.to_builtins(one.link),
+        "status": told,
+    }
 
 
 def _export(path: Path, seen: Sequence[Seen], wanted: str | None, item_bytes: int) -> None:
@@ -120,7 +123,7 @@ def _export(path: Path, seen: Sequence[Seen], wanted: str | None, item_bytes: in
     print(f"equipoise: wrote {path}", file=sys.stderr)
 
 
-def _listing(seen: Sequence[Seen], ages_s: Mapping[str, float]) -> Group:
+def _listing(seen: Sequence[Seen], ages_s: Mapping[str, float], network: ZenohSettings) -> Group:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("node", "processor", "families: fastest variant", "loaded"):
         table.add_column(heading, overflow="fold")
@@ -128,12 +131,14 @@ def _listing(seen: Sequence[Seen], ages_s: Mapping[str, float]) -> Group:
         table.add_column(heading, justify="right", overflow="fold")
     for one in seen:
         _add_rows(table, one, ages_s.get(one.name, 0.0))
-    notes = ["Open cluster: anybody on the network can take part (--insecure)."] if _is_open(seen) else []
-    return Group(table, *notes)
+    return Group(table, *_notes(seen, network))
 
 
-def _is_open(seen: Sequence[Seen]) -> bool:
-    return any(one.status is not None and one.status.insecure for one in seen)
+def _notes(seen: Sequence[Seen], network: ZenohSettings) -> list[str]:
+    if network.credentials is not None:
+        return [f"Secured cluster {escape(network.cluster)}: only its members take part."]
+    is_open = network.open_to_anybody or any(one.status is not None and one.status.insecure for one in seen)
+    return ["Open cluster: anybody on the network can take part (--insecure)."] if is_open else []
 
 
 def _add_rows(table: Table, one: Seen, age_s: float) -> None:

@@ -15,7 +15,7 @@ import typer
 from equipoise.cli.access import Access, boards_of, this_machine
 from equipoise.cli.live import LIVE, live_cluster
 from equipoise.cli.loop import Loop
-from equipoise.cli.network import ClusterNameOption, ConnectOption, InsecureOption
+from equipoise.cli.network import ClusterNameOption, ConnectOption, InsecureOption, network_of
 from equipoise.cli.options import (
     FAMILY_HELP,
     ConfidenceOption,
@@ -37,7 +37,7 @@ from equipoise.core.plan import Plan
 from equipoise.core.receipt import Receipt
 from equipoise.core.request import Request, WhenLate
 from equipoise.errors import InputError, OutputError, UsageError
-from equipoise.fabric.config import DEFAULT_CLUSTER, settings_of
+from equipoise.fabric.config import DEFAULT_CLUSTER
 from equipoise.families.labels import load_labels
 from equipoise.families.manifest import load_family
 from equipoise.planning.strategies import strategy_named
@@ -110,7 +110,7 @@ def run(
     report: Report = JsonReport() if as_json else TextReport(console_for())
     with Loop() as loop, ExitStack() as open_until_done:
         if cluster == LIVE:
-            network = settings_of(cluster=cluster_name, connect=connect or (), insecure=insecure)
+            network = network_of(cluster=cluster_name, connect=connect or (), insecure=insecure)
             notes = console_for(sys.stderr)
             reaching = live_cluster(loop, network, loaded, items, at_least=at_least, notes=notes, emulate=emulate)
             access = open_until_done.enter_context(reaching)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from equipoise.errors import EquipoiseError
 from equipoise.fabric.base import Fabric, Verb
-from equipoise.trust.membership import Membership
+
+if TYPE_CHECKING:
+    from equipoise.trust.membership import Membership
 
 _TIMEOUT_S = 5.0
 

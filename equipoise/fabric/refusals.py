@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Callable
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _REFUSAL = re.compile(r"WARN .*zenoh_link_tls::unicast: (?P<reason>.*)")
@@ -21,8 +22,14 @@ def refusal_in(line: str) -> str | None:
     return _ADVICE.sub("", found["reason"]).strip() if found else None
 
 
-def log_refusals() -> None:
-    """From now on log every connection that is refused. Call it once, before anything is printed.
+def _warn(reason: str) -> None:
+    _log.warning("refused a connection: %s", reason)
+
+
+def log_refusals(tell: Callable[[str], None] = _warn) -> None:
+    """From now on tell why, whenever a connection is refused. Call it once, before anything is printed.
+
+    tell   called on a thread of its own; by default a warning is logged
 
     What the program itself prints goes where it would have gone: only the descriptor that Zenoh writes to is taken.
     """
@@ -33,13 +40,13 @@ def log_refusals() -> None:
     sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
     os.dup2(write_end, 1)
     os.close(write_end)
-    threading.Thread(target=_follow, args=(read_end,), name="equipoise-refusals", daemon=True).start()
+    threading.Thread(target=_follow, args=(read_end, tell), name="equipoise-refusals", daemon=True).start()
     zenoh.init_log_from_env_or("off,zenoh_link_tls=warn")
 
 
-def _follow(read_end: int) -> None:
+def _follow(read_end: int, tell: Callable[[str], None]) -> None:
     with os.fdopen(read_end, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             reason = refusal_in(line)
             if reason is not None:
-                _log.warning("refused a connection: %s", reason)
+                tell(reason)

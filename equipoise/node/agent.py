@@ -76,17 +76,30 @@ class NodeAgent:
         self._price = price
         self._wire = Wire(facts.link) if facts.link is not None else None
         self._draining = False
+        self._handlers: Mapping[Verb, Handler] = {}
 
     async def start(self, more: Mapping[Verb, Handler] | None = None) -> None:
         """Be known to the network once every worker is ready, and answer `more`. Raises what kept a worker from it."""
         await asyncio.gather(*(asyncio.wrap_future(worker.ready) for worker in self._workers.values()))
-        handlers = {
+        self._handlers = {
             Verb.DESCRIBE: self._describe,
             Verb.PING: self._ping,
             Verb.INFER: self._infer,
             Verb.ABANDON: self._abandon,
+            **(more or {}),
         }
-        await self._host.serve(self._facts.name, {**handlers, **(more or {})}, self._forget_work_of)
+        await self._host.serve(self._facts.name, self._handlers, self._forget_work_of)
+
+    async def pause(self) -> None:
+        """Leave the network and forget all tasks: their coordinators give them to others. `resume` ends that."""
+        await self._host.close()
+        for worker in self._workers.values():
+            worker.abandon_everything()
+
+    async def resume(self, host: Host) -> None:
+        """Be known to the network again, at this place."""
+        self._host = host
+        await host.serve(self._facts.name, self._handlers, self._forget_work_of)
 
     async def drain(self, timeout_s: float) -> bool:
         """Take no more tasks, and wait until those that are here are done; False if some are not in time."""

@@ -6,15 +6,17 @@ import asyncio
 import time
 from collections.abc import Coroutine, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from equipoise.core.cluster import Node, Profile
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor
-from equipoise.errors import EquipoiseError, NodeError
+from equipoise.errors import EquipoiseError, ModelError, NodeError
+from equipoise.fabric.base import Verb
 from equipoise.fabric.config import ZenohSettings
 from equipoise.fabric.zenoh import ZenohFabric
 from equipoise.families.identity import identity_of
@@ -30,17 +32,27 @@ from equipoise.profiling.local import LocalProfiles, Pair, local_node
 from equipoise.profiling.measure import Measurement
 from equipoise.profiling.preparation import prepare_times_s
 
+if TYPE_CHECKING:
+    from equipoise.node.standing import Standing
+    from equipoise.trust.membership import Membership
+
 _HEAR_S = 1.0  # until the others have been heard of
 _LOOK_AGAIN_S = 0.05
 _ANSWERS_S = 5.0  # what a node that leaves gives its last answers to get away
+_ALONE_S = 5.0  # until being alone is worth a word
+_REOPEN_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveSettings:
-    """Which node to be. `memory_bytes` is what models may take together, by default most of what is free now."""
+    """Which node to be. `memory_bytes` is what models may take together, by default most of what is free now.
+
+    With a `membership`, which `network` must be that of, only model files that the cluster has signed are loaded.
+    """
 
     name: str
     network: ZenohSettings
+    membership: Membership | None = None
     data_folder: Path
     families: tuple[Path, ...] = ()
     processors: str | None = None
@@ -60,6 +72,16 @@ class LiveNode:
     _measured: dict[str, dict[Pair, Measurement]] = field(default_factory=dict)
     _processors: tuple[LocalProcessor, ...] = ()
     _at_work: set[asyncio.Task[None]] = field(default_factory=set)
+    _unsigned: dict[str, Family] = field(default_factory=dict)  # families of which not every file may be loaded
+    _standing: Standing | None = None
+    _moving: asyncio.Lock = field(default_factory=asyncio.Lock)  # from one session to the next
+
+    def __post_init__(self) -> None:
+        if self.settings.membership is not None:
+            from equipoise.node.standing import Standing  # noqa: PLC0415 - who is no member need not pay for it
+
+            self._standing = Standing(self.settings.membership, self.log, self._profile_signed)
+            self.repertoire = Repertoire(self._standing.may_load)
 
     async def start(self) -> None:
         """Join the cluster and offer what is here. Raises EquipoiseError; then nothing is left, either."""
@@ -67,7 +89,7 @@ class LiveNode:
         question = ProcessorsQuestion(names=self.settings.processors, split_cpu=self.settings.split_cpu)
         surveying = asyncio.ensure_future(ask_processors(question))
         try:
-            self._fabric = await ZenohFabric.open(self.settings.network)
+            self._fabric = await ZenohFabric.open(self._network())
             try:
                 await self._refuse_taken_name()
                 self._processors = await surveying
@@ -84,15 +106,20 @@ class LiveNode:
             processors=",".join(p.name for p in self._processors),
             families=",".join(f.name for f in families) or None,
             insecure=self.settings.insecure or None,
+            member_of=self.settings.membership and self.settings.membership.cluster,
             after_s=time.monotonic() - began_s,
         )
         for family in families:
             self._spawn(self._profile(family))
+        self._spawn(self._tell_if_alone())
+        if self._standing is not None:
+            self._spawn(self._keep(self._standing))
 
     async def close(self) -> None:
         """Leave the cluster; answers that are ready still go out."""
-        for work in tuple(self._at_work):
-            work.cancel()
+        async with self._moving:
+            for work in tuple(self._at_work):
+                work.cancel()
         await asyncio.gather(*self._at_work, return_exceptions=True)
         await self._agent.close(grace_s=_ANSWERS_S)
         await self._fabric.close()
@@ -114,6 +141,11 @@ class LiveNode:
         self.log("reloaded", node=self.settings.name, families=",".join(f.name for f in families) or None)
         for family in families:
             self._spawn(self._profile(family))
+
+    def _network(self) -> ZenohSettings:
+        if self._standing is None:
+            return self.settings.network
+        return replace(self.settings.network, credentials=self._standing.credentials())
 
     async def _refuse_taken_name(self) -> None:
         """Wait for a process of that name which has just ended to be missed; a live one keeps its name."""
@@ -143,21 +175,70 @@ class LiveNode:
         workers = {processor.name: self._worker(processor, memory) for processor in self._processors}
         host = self._fabric.host()
         self._agent = NodeAgent(host, facts, self.repertoire, workers, price=self._price)
-        await self._agent.start()
+        await self._agent.start({Verb.CHARTER: self._standing.answer} if self._standing is not None else None)
+        self._watch(host.instance)
 
-        def on_change(node: str, _here: bool) -> None:
-            present = self._fabric.instance_of(node)
-            if node == self.settings.name and present is not None and present > host.instance:
-                self.superseded.set()
+    def _watch(self, instance: str) -> None:
+        """Meet whoever is there and whoever comes, and notice a successor."""
+        fabric = self._fabric
 
-        self._fabric.watch(on_change)
+        def on_change(node: str, here: bool) -> None:
+            if node == self.settings.name:
+                present = fabric.instance_of(node)
+                if present is not None and present > instance:
+                    self.superseded.set()
+            elif here and self._standing is not None:
+                self._spawn(self._standing.meet(fabric, node))
+
+        fabric.watch(on_change)
+
+    async def _keep(self, standing: Standing) -> None:
+        """Open the session anew whenever whom it lets in, or what it shows, is out of date."""
+        while True:
+            self.log("reconnecting", node=self.settings.name, reason=await standing.outdated())
+            while not await self._moved():
+                await asyncio.sleep(_REOPEN_AGAIN_S)
+
+    async def _moved(self) -> bool:
+        """Move to a new session; False, and why is logged, if none can be opened now."""
+        async with self._moving:
+            await self._agent.pause()
+            await self._fabric.close()
+            try:
+                self._fabric = await ZenohFabric.open(self._network())
+            except EquipoiseError as error:
+                self.log("not connected", node=self.settings.name, reason=error)
+                return False
+            host = self._fabric.host()
+            await self._agent.resume(host)
+            self._watch(host.instance)
+        self.log("reconnected", node=self.settings.name)
+        return True
+
+    async def _tell_if_alone(self) -> None:
+        """Where other machines are wanted and none is there, say why."""
+        network = self.settings.network
+        if network.credentials is None and not network.open_to_anybody and not network.connect:
+            return
+        await asyncio.sleep(_ALONE_S)
+        if await self._fabric.look() <= {self.settings.name}:
+            for reason in await self._fabric.why_alone():
+                self.log("alone", node=self.settings.name, reason=reason)
 
     def _worker(self, processor: LocalProcessor, memory: ModelMemory) -> Worker:
         return Worker(self.repertoire, processor, settings=WorkerSettings.of(processor), memory=memory)
 
     async def _profile(self, family: Family) -> None:
         identity, began_s = identity_of(family), time.monotonic()
-        question = ProfilesQuestion(family=family, processors=self._processors, data_folder=self.settings.data_folder)
+        self._unsigned[identity] = family  # before the files are read: a charter may come meanwhile
+        refused = await asyncio.to_thread(self._refused, family)
+        self._settle_refused(identity, refused)
+        question = ProfilesQuestion(
+            family=family,
+            processors=self._processors,
+            variants=tuple(model.name for model in family.models if model.name not in refused),
+            data_folder=self.settings.data_folder,
+        )
         try:
             async with aclosing(ask_profiles(question)) as pairs:
                 async for pair in pairs:
@@ -166,6 +247,32 @@ class LiveNode:
             self.log("profiling failed", family=family.name, reason=error)
             return
         self.log("profiled", family=family.name, after_s=time.monotonic() - began_s)
+
+    def _refused(self, family: Family) -> dict[str, ModelError]:
+        """The variants whose files may not be loaded, and why."""
+        found = {model.name: self._objection(identity_of(family), model.name) for model in family.models}
+        return {variant: objection for variant, objection in found.items() if objection is not None}
+
+    def _objection(self, identity: str, variant: str) -> ModelError | None:
+        try:
+            self.repertoire.refuse_unsigned(identity, variant)
+        except ModelError as error:
+            return error
+        return None
+
+    def _settle_refused(self, identity: str, refused: Mapping[str, ModelError]) -> None:
+        if not refused:
+            self._unsigned.pop(identity, None)
+        for variant, reason in refused.items():
+            self.log("not loaded", variant=variant, reason=reason)
+            for _ in self._processors:
+                self.repertoire.settle(identity)
+
+    def _profile_signed(self) -> None:
+        """The cluster has signed other families: what was refused may be among them."""
+        for family in tuple(self._unsigned.values()):
+            self.repertoire.add(family, missing=len(family.models) * len(self._processors))
+            self._spawn(self._profile(family))
 
     def _learn(self, identity: str, family: Family, pair: PairAnswer) -> None:
         if pair.measurement is None:

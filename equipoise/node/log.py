@@ -18,7 +18,8 @@ class NodeLog:
         """Note an event. A fact that is None is left out; text with blanks or quotes in it stands in quotes."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         told = (f"{name}={_written(value)}" for name, value in facts.items() if value is not None)
-        print(" ".join((now, event, *told)), file=self._file, flush=True)
+        self._file.write(" ".join((now, event, *told)) + "\n")  # at once, because threads write, too
+        self._file.flush()
 
 
 def _written(value: object) -> str:

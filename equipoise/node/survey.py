@@ -32,10 +32,11 @@ class ProcessorsQuestion(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ProfilesQuestion(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What each variant of a family costs on each of these processors; what is not known yet is measured."""
+    """What each of these variants of a family costs on each of these processors; what is not known yet is measured."""
 
     family: Family
     processors: tuple[LocalProcessor, ...]
+    variants: tuple[str, ...]
     data_folder: Path
 
 
@@ -132,8 +133,8 @@ def _answers(question: Question) -> Iterator[Line]:
         return
     store = ProfileStore(question.data_folder)
     for processor in question.processors:
-        for model in question.family.models:
-            yield _pair(question.family, processor, model.name, store)
+        for variant in question.variants:
+            yield _pair(question.family, processor, variant, store)
 
 
 def _pair(family: Family, processor: LocalProcessor, variant: str, store: ProfileStore) -> PairAnswer:

@@ -113,6 +113,10 @@ class Worker:
         """Forget everything that a coordinator has asked for, as nobody waits for it any more."""
         self._abandon(lambda message: message.coordinator == coordinator)
 
+    def abandon_everything(self) -> None:
+        """Forget every task, as nobody can be told of it any more."""
+        self._abandon(lambda message: True)
+
     def status(self) -> ProcessorStatus:
         """What the processor is doing now."""
         with self._changed:

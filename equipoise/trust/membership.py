@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import ssl
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
 
 from equipoise.errors import TrustError, reason_of
-from equipoise.profiling.store import default_data_folder
 from equipoise.trust.certificates import (
     Member,
     certificate_from_pem,
@@ -26,25 +24,11 @@ from equipoise.trust.certificates import (
 from equipoise.trust.charter import Charter, verify
 from equipoise.trust.enrolment import Issued
 from equipoise.trust.files import locked, make_folder, read_private, write_private
+from equipoise.trust.folders import MEMBER_FILE, is_member
 
 RENEW_AT = 2 / 3  # of a certificate's life
 
-_MEMBER, _AUTHORITY, _CHARTER, _ADDRESSES = "member.pem", "authority.pem", "charter", "addresses.json"
-
-
-def default_membership_folder(environment: Mapping[str, str]) -> Path:
-    """Where this user's membership is kept."""
-    return default_data_folder(environment) / "member"
-
-
-def default_authority_folder(environment: Mapping[str, str]) -> Path:
-    """Where this user's authority is kept, if this is the machine that has one."""
-    return default_data_folder(environment) / "authority"
-
-
-def is_member(folder: Path) -> bool:
-    """True if there is a membership in this folder, valid or not."""
-    return (folder / _MEMBER).exists()
+_AUTHORITY, _CHARTER, _ADDRESSES = "authority.pem", "charter", "addresses.json"
 
 
 class Membership:
@@ -67,7 +51,7 @@ class Membership:
                 f"this machine is in no cluster ({folder} has no certificate); join one with `equipoise node --join "
                 "INVITATION` or `equipoise cluster join INVITATION`, make one with `equipoise cluster init`"
             )
-        combined = read_private(folder / _MEMBER)
+        combined = read_private(folder / MEMBER_FILE)
         key_from_pem(combined)
         certificate = certificate_from_pem(combined)
         authority = certificate_from_pem(_read(folder / _AUTHORITY))
@@ -92,7 +76,7 @@ class Membership:
             write_private(folder / _AUTHORITY, certificate_to_pem(authority))
             write_private(folder / _CHARTER, issued.charter)
             write_private(folder / _ADDRESSES, msgspec.json.encode(issued.addresses))
-            write_private(folder / _MEMBER, key_to_pem(key) + certificate_to_pem(certificate))
+            write_private(folder / MEMBER_FILE, key_to_pem(key) + certificate_to_pem(certificate))
         return cls.load(folder, now)
 
     @property
@@ -113,7 +97,7 @@ class Membership:
     @property
     def certificate_path(self) -> Path:
         """The file with this machine's key and certificate."""
-        return self.folder / _MEMBER
+        return self.folder / MEMBER_FILE
 
     @property
     def authority_path(self) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from equipoise.cli.membership import network_of
+from equipoise.cli.network import network_of
 from equipoise.errors import TrustError
 from tests.trust.clusters import DAY, authority_in, member_of_cluster
 
