@@ -5,7 +5,8 @@
     ├── ConfigError             a file that a person wrote is wrong     .path  .place
     ├── PlanningError
     │   ├── UnknownStrategyError
-    │   └── OnlineStrategyError
+    │   ├── OnlineStrategyError
+    │   └── ScenarioNeededError
     ├── ModelError              a model file cannot be loaded or run    .path
     ├── InputError              an item cannot be read or decoded       .source
     ├── EmulationError          this machine cannot play the described board
@@ -66,6 +67,12 @@ class UnknownStrategyError(PlanningError):
 
 class OnlineStrategyError(PlanningError):
     """This strategy decides online, item by item: it has no plan, and can only be simulated."""
+
+    exit_code = 2
+
+
+class ScenarioNeededError(PlanningError):
+    """What knows the future is asked for where there is no scenario that tells it, or where something has to be run."""
 
     exit_code = 2
 

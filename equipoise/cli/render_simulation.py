@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
@@ -12,6 +13,7 @@ from equipoise.cli.render import percent, rate, seconds
 from equipoise.core.request import Requirement
 from equipoise.simulation import Outcome, Scenario
 from equipoise.simulation.attainment import Attainment, attainment
+from equipoise.simulation.clairvoyant import Limit
 
 _SHOWN = 20  # requests; of more, the JSON has the rest
 
@@ -28,13 +30,50 @@ def requests_table(scenario: Scenario, outcomes: Sequence[Outcome], *, title: st
     return table
 
 
-def strategies_table(found: Mapping[str, Sequence[Outcome]]) -> Table:
-    """One row per strategy, over all requests of all runs."""
+def limits_table(scenario: Scenario, known: Sequence[Sequence[Limit]]) -> Table:
+    """One row per request: what no strategy can beat who knows all that will happen, over all runs."""
+    title = f"clairvoyant: the limit, a bound and no run{f', {len(known)} seeds' if len(known) > 1 else ''}"
+    table = _table(title, ("request", "promised"), ("at", "items", *_LIMITS))
+    requests = scenario.named().requests
+    for number, asked in enumerate(requests[:_SHOWN]):
+        names = (escape(asked.name), _promised(asked.requirement))
+        of_runs = [of_run[number] for of_run in known]
+        table.add_row(*names, _when(asked.at_s), str(asked.items), *_limit_figures(of_runs))
+    if len(requests) > _SHOWN:
+        table.caption = f"and {len(requests) - _SHOWN} more requests; --json and --out have all"
+    return table
+
+
+_LIMITS = ("least latency", "worst", "best accuracy", "both can be kept")
+
+
+def _limit_figures(known: Sequence[Limit]) -> tuple[str, str, str, str]:
+    """Medians of the least latency and the best accuracy, and the largest of the least latencies over the deadline."""
+    latencies, shares = _known(one.latency_s for one in known), _known(one.of_deadline for one in known)
+    accuracies, keepable = _known(one.accuracy for one in known), sum(one.keepable for one in known)
+    return (
+        seconds(median(latencies)) if latencies else "-",
+        percent(max(shares)) if shares else "-",
+        percent(median(accuracies)) if accuracies else "-",
+        f"{keepable} of {len(known)}" if len(known) > 1 else "yes" if keepable else "no",
+    )
+
+
+def _known(figures: Iterable[float | None]) -> list[float]:
+    return [figure for figure in figures if figure is not None]
+
+
+def strategies_table(found: Mapping[str, Sequence[Outcome]], known: Sequence[Sequence[Limit]] = ()) -> Table:
+    """One row per strategy, over all requests of all runs; and what is known to be their limit."""
     table = _table("All requests of all runs", ("strategy",), ("requests", *_FIGURES, "95 % interval"))
     for name, outcomes in found.items():
         total = attainment(outcomes)
         interval = "-" if total.low is None or total.high is None else f"{100 * total.low:.1f}-{100 * total.high:.1f} %"
         table.add_row(escape(name), str(total.requests), *_figures(total), interval)
+    if known:
+        of_all = [limit for of_run in known for limit in of_run]
+        latency, worst, accuracy, kept = _limit_figures(of_all)
+        table.add_row("clairvoyant (limit)", str(len(of_all)), "-", latency, worst, accuracy, "-", kept, "a bound")
     return table
 
 

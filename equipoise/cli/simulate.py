@@ -16,17 +16,20 @@ from equipoise.cli.clusters import load_cluster
 from equipoise.cli.options import JsonOption
 from equipoise.cli.plan import ClusterArgument
 from equipoise.cli.render import console_for
-from equipoise.cli.render_simulation import requests_table, strategies_table
+from equipoise.cli.render_simulation import limits_table, requests_table, strategies_table
 from equipoise.core.cluster import Cluster
 from equipoise.errors import UsageError
+from equipoise.planning.strategies import CLAIRVOYANT
 from equipoise.simulation import Outcome, Scenario
 from equipoise.simulation import simulate as simulate_scenario
 from equipoise.simulation.attainment import attainment
+from equipoise.simulation.clairvoyant import Limit, limits
 from equipoise.simulation.folder import check_folder, folder_of, time_line, write_receipts, write_summary
 from equipoise.simulation.policy import policy_maker
 from equipoise.simulation.scenario_file import load_scenario
 
 Runs = Mapping[str, Sequence[Outcome]]  # by strategy
+Limits = Sequence[tuple[Limit, ...]]  # of every run, if the clairvoyant was asked for
 
 
 def simulate(
@@ -35,7 +38,10 @@ def simulate(
     *,
     strategy: Annotated[
         list[str] | None,
-        typer.Option("--strategy", help="Who decides; may be given several times. Default: equipoise."),
+        typer.Option(
+            "--strategy",
+            help="Who decides; may be given several times. Default: equipoise. clairvoyant: the limit of all.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything that chance decides, in the first run.")] = 0,
     runs: Annotated[int, typer.Option("--runs", metavar="R", help="So many runs, with one seed after the other.")] = 1,
@@ -50,7 +56,8 @@ def simulate(
     Exit codes: 0 simulated, whatever came of it; 2 usage, 1 any other error.
     """
     strategies = list(dict.fromkeys(strategy or ["equipoise"]))
-    for name in strategies:
+    deciding = [name for name in strategies if name != CLAIRVOYANT]
+    for name in deciding:
         policy_maker(name)
     if runs < 1:
         raise UsageError(f"--runs must be at least 1, not {runs}")
@@ -58,14 +65,16 @@ def simulate(
     asked = load_scenario(scenario, described)
     if out is not None:
         check_folder(out, force=force)
-    found = _run_all(described, asked, strategies, range(seed, seed + runs), out)
-    summary = _summary(asked, found, seed)
+    seeds = range(seed, seed + runs)
+    found = _run_all(described, asked, deciding, seeds, out)
+    known = [limits(described, asked, one) for one in seeds] if CLAIRVOYANT in strategies else []
+    summary = _summary(asked, found, known, seed)
     if out is not None:
         write_summary(out, summary)
     if as_json:
         print(json.dumps(summary, indent=2))
     else:
-        _print(asked, found)
+        _print(asked, found, known)
 
 
 def _run_all(
@@ -89,7 +98,7 @@ def _run(cluster: Cluster, scenario: Scenario, strategy: str, seed: int, out: Pa
     return outcome
 
 
-def _summary(scenario: Scenario, found: Runs, seed: int) -> dict[str, Any]:
+def _summary(scenario: Scenario, found: Runs, known: Limits, seed: int) -> dict[str, Any]:
     """For programs; docs/simulation.md has every field."""
     return {
         "seed": seed,
@@ -105,15 +114,20 @@ def _summary(scenario: Scenario, found: Runs, seed: int) -> dict[str, Any]:
             }
             for name, outcomes in found.items()
         ],
+        "limits": [
+            {"seed": seed + number, "requests": msgspec.to_builtins(of_run)} for number, of_run in enumerate(known)
+        ],
     }
 
 
-def _print(scenario: Scenario, found: Runs) -> None:
+def _print(scenario: Scenario, found: Runs, known: Limits) -> None:
     console = console_for()
     for name, outcomes in found.items():
         console.print(requests_table(scenario, outcomes, title=f"{name}, {_counted(len(outcomes), 'run')}"))
+    if known:
+        console.print(limits_table(scenario, known))
     if len(found) > 1 or any(len(outcomes) > 1 for outcomes in found.values()):
-        console.print(strategies_table(found))
+        console.print(strategies_table(found, known))
 
 
 def _counted(count: int, what: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from equipoise.core.plan import Plan
-from equipoise.errors import OnlineStrategyError, UnknownStrategyError
+from equipoise.errors import OnlineStrategyError, ScenarioNeededError, UnknownStrategyError
 from equipoise.planning import baselines, exact, joint, proteus
 from equipoise.planning.predict import Prediction
 from equipoise.planning.problem import Ints, Problem
@@ -92,16 +92,25 @@ ONLINE = {
 }
 
 
+CLAIRVOYANT = "clairvoyant"  # knows what will happen: a limit, computed from a scenario, that nothing plans or runs
+
+
 def unknown_strategy(name: str) -> UnknownStrategyError:
     """What to raise about a name that nothing has."""
-    return UnknownStrategyError(f"unknown strategy {name!r}; known: {', '.join([*STRATEGIES, *ONLINE])}")
+    return UnknownStrategyError(f"unknown strategy {name!r}; known: {', '.join([*STRATEGIES, *ONLINE, CLAIRVOYANT])}")
 
 
 def strategy_named(name: str) -> Strategy:
     """The strategy of that name. Raises UnknownStrategyError, which lists those that exist.
 
-    Raises OnlineStrategyError if that one decides online, so that it has no plan.
+    Raises OnlineStrategyError if that one decides online, so that it has no plan, and ScenarioNeededError if it is the
+    clairvoyant, which has none either.
     """
+    if name == CLAIRVOYANT:
+        raise ScenarioNeededError(
+            f"strategy {name!r} needs a scenario to foresee, and is a limit that cannot be planned or run; "
+            f"equipoise simulate CLUSTER.json SCENARIO.toml --strategy {name} shows it"
+        )
     if name in ONLINE:
         raise OnlineStrategyError(
             f"strategy {name!r} decides online, item by item, and makes no plan; "

@@ -19,6 +19,29 @@ class Heat:
     time_constant_s: float
 
 
+def most_work_s(steady: float, heat: Heat | None, seconds: float) -> float:
+    """The most work that anybody gets done in so many seconds from cold, pausing where it pays; cf. `Pace`.
+
+    Put L = 1 - heat.speed, T = heat.time_constant_s, and u = 1 for work, 0 for rest. As u = h + T h', the work is the
+    integral of
+
+        steady u (1 - L h)  =  steady (h - L h^2)  plus  steady T (h - L h^2 / 2) from the beginning to the end,
+
+    and h - L h^2 is greatest, 1 / (4 L), at h* = 1 / (2 L). With L <= 1/2 the body never gets that warm, and never to
+    pause is best. Else it is best to come to h*, which takes T ln(2 L / (2 L - 1)), to stay there by pausing, and to
+    work through at the end, for as long again: there the speed, 1 - L + (L - 1/2) exp(-t / T), has fallen to 1 / (4 L).
+    Work is a concave functional of u, so that no other course does more.
+    """
+    loss = 0.0 if heat is None else 1.0 - heat.speed
+    if heat is None or loss <= 0.5:
+        return Pace(steady, heat).work_in(seconds)
+    through_s = heat.time_constant_s * math.log(2 * loss / (2 * loss - 1))
+    if seconds <= 2 * through_s:
+        return Pace(steady, heat).work_in(seconds)
+    ends = Pace(steady, heat).work_in(through_s) + Pace(steady, heat, 1 / (2 * loss)).work_in(through_s)
+    return ends + steady * (seconds - 2 * through_s) / (4 * loss)
+
+
 @dataclass(slots=True)
 class Pace:
     """Seconds of work, by the profile, against seconds of time. `steady` is the speed while cold."""

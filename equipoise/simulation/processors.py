@@ -92,6 +92,15 @@ class SimulatedProcessor:
         self._running: Job | None = None
         self._idle_since_s = 0.0
 
+    @property
+    def pace(self) -> tuple[float, Heat | None]:
+        """Its speed while cold, and how it heats up."""
+        return self._pace.steady, self._pace.heat
+
+    def true_item_s(self, variant: str) -> float:
+        """Seconds of work per item that it really takes at the best batch size, stragglers aside."""
+        return self._profiles[variant].item_s * self._off_by[variant]
+
     def arrive(self, job: Job) -> None:
         """A task has come through the network."""
         now_s, due_in_s = self._agenda.now_s, job.command.due_in_s

@@ -178,6 +178,11 @@ class World:
         self.network.change(name, link)
 
     @property
+    def nodes(self) -> tuple[SimulatedNode, ...]:
+        """All of them, as they are now, in the order of the description."""
+        return tuple(self._nodes.values())
+
+    @property
     def busy_s(self) -> dict[ProcessorId, float]:
         """How long each processor has worked."""
         return {p.pid: p.busy_s for node in self._nodes.values() for p in node.processors.values()}

@@ -104,6 +104,10 @@ def test_an_infeasible_request_exits_with_3_and_says_what_would_help(tmp_path):
             ["--items", "5", "--deadline-s", "1", "--strategy", "infaas"],
             "decides online, item by item, and makes no plan",
         ),
+        (
+            ["--items", "5", "--deadline-s", "1", "--strategy", "clairvoyant"],
+            "strategy 'clairvoyant' needs a scenario to foresee",
+        ),
     ],
 )
 def test_wrong_arguments_exit_with_2_and_name_the_value(tmp_path, arguments, message):

@@ -29,6 +29,31 @@ def test_it_shows_what_came_of_every_request_under_every_strategy(capsys: pytest
         assert words in printed.out
 
 
+def test_the_clairvoyant_is_shown_as_a_limit_beside_those_that_run(capsys: pytest.CaptureFixture[str]):
+    code = simulate(BOARDS, DRIFT, "--strategy", "equipoise", "--strategy", "clairvoyant", "--runs", "2")
+
+    printed = capsys.readouterr()
+    assert (code, printed.err) == (0, "")
+    for words in (
+        "clairvoyant: the limit, a bound and no run, 2 seeds",
+        "least latency",
+        "clairvoyant (limit)",
+        "a bound",
+    ):
+        assert words in printed.out
+
+
+def test_the_clairvoyant_alone_runs_nothing(capsys: pytest.CaptureFixture[str]):
+    assert simulate(BOARDS, DRIFT, "--json", "--strategy", "clairvoyant", "--seed", "7") == 0
+
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["strategies"] == []
+    (run,) = summary["limits"]
+    assert run["seed"] == 7
+    assert [limit["request"] for limit in run["requests"]] == ["request-1", "the-quick-one"]
+    assert all(limit["keepable"] and limit["of_deadline"] < 1 for limit in run["requests"])
+
+
 def test_the_same_seed_prints_the_same_figures(capsys: pytest.CaptureFixture[str]):
     def printed(seed: str) -> str:
         assert simulate(BOARDS, DRIFT, "--json", "--seed", seed) == 0
