@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,11 @@ class Agenda:
         """Have `action(about)` happen then, which must not be in the past."""
         self._entered += 1
         heapq.heappush(self._entries, (at_s, self._entered, action, about))
+
+    @property
+    def next_s(self) -> float:
+        """When the next action happens; inf if nothing is left."""
+        return self._entries[0][0] if self._entries else math.inf
 
     def run(self, until: Callable[[], bool]) -> None:
         """Let everything happen until `until()`, which is asked after every action, or nothing is left."""

@@ -13,7 +13,7 @@ accuracy that `items` can have until D is that of divisible items without fixed 
 
 (equipoise/planning/fluid.py), which rises with D: so the least latency at the floor is found by bisection.
 
-What it leaves out could only lower it, so that it remains a limit: links, memory, energy, stragglers, other requests,
+What it leaves out could only tighten it, so that it remains one: links, memory, energy, stragglers, other requests,
 warmth from one stretch to the next, and all loading but the first of each processor. It holds for what calls take in
 the mean: where they scatter (`latency_stddev_s`), a single run may beat it by luck.
 """
@@ -120,13 +120,14 @@ def _foreseen(world: World, agenda: Agenda) -> list[_Future]:
     moments: list[list[_Moment]] = [[] for node in world.nodes for _ in node.processors]
 
     def look() -> bool:
-        for past, now in zip(moments, _now(world.nodes, agenda.now_s), strict=True):
-            if not (past and now.same(past[-1])):
-                past.append(now)
+        if agenda.next_s > agenda.now_s:  # all that happens at this time has happened
+            for past, now in zip(moments, _now(world.nodes, agenda.now_s), strict=True):
+                if not (past and now.same(past[-1])):
+                    past.append(now)
         return False
 
     agenda.run(until=look)
-    look()
+    look()  # it is not asked after the last action
     return [_stretches(past) for past in moments]
 
 
