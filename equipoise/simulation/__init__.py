@@ -12,6 +12,7 @@
     conversation.py  the coordinator of one request, which decides nothing
     policy.py        the seam: who decides
     records.py       the time line, as it happens; outcome.py what came of it
+    clairvoyant.py   what nobody can beat who knows the scenario: a bound beside the runs
 
 The seam. A `Policy` admits requests and names a `Follower` for each: a machine that is told events and returns
 commands, in the words of `dispatch.events` and `dispatch.commands`. Production's `Dispatcher` is one, so a strategy's
