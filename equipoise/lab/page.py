@@ -206,7 +206,7 @@ def _definitions() -> str:
         "of the means.</p>"
         f"<p><b>{BEST_OTHER}</b>: the best of all strategies but equipoise and {EXACT} at each level, chosen in "
         f"hindsight. <b>{EXACT}</b> solves the same problem exactly, for as long as it takes. Every strategy is "
-        "described, with its source, in docs/planning.md; everything else in docs/paper.md.</p></section>"
+        "described, with its source, in docs/strategies.md; everything else in docs/paper.md.</p></section>"
     )
 
 
