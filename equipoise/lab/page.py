@@ -101,8 +101,8 @@ def _cards(paper: Group, rival: str, drift: Sequence[Drifted]) -> str:
             "its own opponents",
         ),
         (
-            f"{signed_points(gain.accuracy.mean)} points",
-            f"accuracy at equal throughput, over {rival}",
+            signed_points(gain.accuracy.mean),
+            f"points of accuracy at equal throughput, over {rival}",
             f"where it has a plan; at {percent(gain.accuracy.lacking)} of the rates it has none. The paper reports "
             f"{signed_points(PAPER.accuracy, 1)}",
         ),
@@ -135,14 +135,22 @@ def _cards(paper: Group, rival: str, drift: Sequence[Drifted]) -> str:
 def _drift_card(drift: Sequence[Drifted]) -> tuple[str, str, str]:
     """Of what was admitted when something happens, the part that was kept: ours, and the best other's."""
     kept: dict[str, float] = {}
+    calm = {one.strategy: one.attainment.accuracy or 0.0 for one in drift if one.drift == "nothing"}
     for name in dict.fromkeys(one.strategy for one in drift):
         mine = [one.attainment for one in drift if one.strategy == name and one.drift != "nothing"]
         if admitted := sum(one.admitted for one in mine):
             kept[name] = sum(one.kept for one in mine) / admitted
     ours = kept.pop(OURS)
-    rival = max(kept, key=lambda name: kept[name])
+    rival = max(kept, key=lambda name: (kept[name], calm[name]))
     what = "of admitted promises are kept when boards slow down, leave or are misjudged"
-    return percent(ours), what, f"the best other, {rival}: {percent(kept[rival])}"
+    return (
+        percent(ours),
+        what,
+        (
+            f"the best other, {rival}: {percent(kept[rival])}, with a median accuracy of {percent(calm[rival])} for "
+            f"our {percent(calm[OURS])} when nothing happens"
+        ),
+    )
 
 
 def _sections(numbers: Numbers, drawings: Sequence[Drawing], command: str) -> Iterator[str]:
