@@ -90,9 +90,12 @@ class NodeAgent:
         }
         await self._host.serve(self._facts.name, self._handlers, self._forget_work_of)
 
-    async def pause(self) -> None:
-        """Leave the network and forget all tasks: their coordinators give them to others. `resume` ends that."""
-        await self._host.close()
+    async def pause(self, *, grace_s: float = 0.0) -> None:
+        """Leave the network, once answers that are under way are, and forget all tasks; `resume` ends that.
+
+        Coordinators give those tasks to others.
+        """
+        await self._host.close(grace_s=grace_s)
         for worker in self._workers.values():
             worker.abandon_everything()
 

@@ -41,6 +41,7 @@ _LOOK_AGAIN_S = 0.05
 _ANSWERS_S = 5.0  # what a node that leaves gives its last answers to get away
 _ALONE_S = 5.0  # until being alone is worth a word
 _REOPEN_AGAIN_S = 1.0
+_LAST_WORDS_S = 0.5  # to answer whoever told what makes a new session necessary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +203,7 @@ class LiveNode:
     async def _moved(self) -> bool:
         """Move to a new session; False, and why is logged, if none can be opened now."""
         async with self._moving:
-            await self._agent.pause()
+            await self._agent.pause(grace_s=_LAST_WORDS_S)
             await self._fabric.close()
             try:
                 self._fabric = await ZenohFabric.open(self._network())

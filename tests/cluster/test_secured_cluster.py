@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import shutil
@@ -12,15 +13,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nodes import NodeProcess, RealCluster, real_cluster
+from nodes import NodeProcess, RealCluster, real_cluster, wait_for
 from test_live_cluster import save_greys
 
 from equipoise.core.family import Family
+from equipoise.fabric.charter import exchange
+from equipoise.fabric.config import credentials_of, settings_of
+from equipoise.fabric.zenoh import ZenohFabric
+from equipoise.runtime.live import find_nodes
 from equipoise.trust.authority import Authority
+from equipoise.trust.certificates import new_key, signing_request
 from equipoise.trust.membership import Membership
-from tests.trust.clusters import authority_in, member_of_cluster
+from tests.trust.clusters import DAY, authority_in, member_of_cluster
 
 ITEMS = 40
+MANY_ITEMS = 40_000
 
 
 class Secured:
@@ -29,20 +36,21 @@ class Secured:
     def __init__(self, cluster: RealCluster, family: Family) -> None:
         self.cluster = cluster
         self.family = family
-        self.authority = authority_in(cluster.folder)
+        self.authority = authority_in(cluster.folder, addresses=(f"127.0.0.1:{free_port()}",))
         self.endpoint = f"tls/127.0.0.1:{free_port()}"
         self.admit("laptop", data="data")
 
-    def admit(self, name: str, *, data: str, authority: Authority | None = None) -> Membership:
-        """A membership in a data folder, as joining would have put it there."""
-        now = dt.datetime.now(dt.timezone.utc)
-        membership = member_of_cluster(authority or self.authority, self.cluster.folder, name, now)
+    def admit(
+        self, name: str, *, data: str, authority: Authority | None = None, certified: dt.datetime | None = None
+    ) -> Membership:
+        """A membership in a data folder, as joining at that time would have put it there."""
+        membership = member_of_cluster(authority or self.authority, self.cluster.folder, name, certified or now())
         shutil.copytree(membership.folder, self.cluster.folder / data / "member")
         return membership
 
-    def node(self, name: str, *arguments: str) -> NodeProcess:
+    def node(self, name: str, *arguments: str, certified: dt.datetime | None = None) -> NodeProcess:
         """A member that is a node; the first is dialled by the others."""
-        self.admit(name, data=name)
+        self.admit(name, data=name, certified=certified)
         first = not self.cluster.nodes
         way = ("--listen", self.endpoint) if first else ("--connect", self.endpoint)
         return self.cluster.start(name, "--processors", "cpu", *way, *arguments, data=name)
@@ -50,7 +58,7 @@ class Secured:
     def learn(self, signed: bytes) -> None:
         """Tell the laptop of a decision of the authority; whoever it meets hears it from there."""
         folder = self.cluster.folder / "data" / "member"
-        assert Membership.load(folder, dt.datetime.now(dt.timezone.utc)).learn(signed)
+        assert Membership.load(folder, now()).learn(signed)
 
     def nodes(self) -> dict[str, bool]:
         """Whom the laptop sees, and whether the listing says that they are in a secured cluster."""
@@ -69,6 +77,10 @@ class Secured:
 def secured(tmp_path: Path, tiny_family: Family) -> Iterator[Secured]:
     with real_cluster(tmp_path) as cluster:
         yield Secured(cluster, tiny_family)
+
+
+def now() -> dt.datetime:
+    return dt.datetime.now(dt.timezone.utc)
 
 
 def free_port() -> int:
@@ -134,12 +146,74 @@ def test_a_node_that_was_put_out_is_seen_by_nobody_any_more(secured: Secured):
     secured.node("mallory")
     assert secured.nodes() == {"pi": True, "mallory": True}
 
-    secured.learn(secured.authority.revoke("mallory", dt.datetime.now(dt.timezone.utc)))
+    secured.learn(secured.authority.revoke("mallory", now()))
     secured.nodes()
     assert "mallory" in pi.until("reconnecting")
     pi.until("reconnected")
 
     assert secured.nodes() == {"pi": True}
+
+
+def test_a_node_that_reconnects_in_the_middle_of_a_request_costs_no_item(secured: Secured):
+    secured.learn(secured.authority.sign_family(secured.family))
+    secured.authority.admit_this_machine(signing_request(new_key(), "gone"), now())
+    pi = secured.node("pi", "--family", str(secured.family.folder))
+    secured.nodes()
+    pi.until("profiled")
+    save_greys(secured.cluster.folder / "many.npy", MANY_ITEMS)
+    family = str(secured.family.folder)
+    live = ("--cluster", "live", "--connect", secured.endpoint, "--deadline-s", "100", "--out", "p.jsonl")
+    running = secured.cluster.command("run", "many.npy", "--family", family, *live)
+    written = secured.cluster.folder / "p.jsonl"
+    wait_for(lambda: written.exists() and written.stat().st_size > 0, running)
+
+    try:
+        secured.learn(secured.authority.revoke("gone", now()))
+        asyncio.run(tell(secured))
+        pi.until("reconnected")
+        printed, complaints = running.communicate(timeout=120)
+    finally:
+        running.kill()
+
+    assert running.returncode == 0, printed + complaints
+    rows = [json.loads(line)["item"] for line in written.read_text().splitlines()]
+    assert sorted(rows) == sorted(f"many.npy#{i}" for i in range(MANY_ITEMS))
+
+
+async def tell(secured: Secured) -> None:
+    """Have the laptop tell the first node its charter, without the start of a command."""
+    membership = Membership.load(secured.cluster.folder / "data" / "member", now())
+    credentials = credentials_of(membership, now())
+    settings = settings_of(cluster=membership.network, connect=[secured.endpoint], credentials=credentials)
+    fabric = await ZenohFabric.open(settings)
+    (name,) = await find_nodes(fabric)
+    assert await exchange(fabric, membership, [name]) == {name: None}
+    await fabric.close()
+
+
+def test_a_certificate_is_renewed_while_its_node_runs(secured: Secured):
+    address = secured.authority.ledger().addresses[0]
+    authority = str(secured.authority.folder)
+    serving = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "equipoise", "cluster", "serve"),
+            *("--authority", authority, "--port", address.rpartition(":")[2]),
+        ],
+        env=secured.cluster.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert serving.stderr is not None
+        assert "serving" in serving.stderr.readline()
+        pi = secured.node("pi", certified=now() - 70 * DAY)  # of the 90 that it is good for
+        assert "until=" in pi.until("renewed")
+        assert "a new certificate" in pi.until("reconnecting")
+        pi.until("reconnected")
+        assert secured.nodes() == {"pi": True}
+    finally:
+        serving.terminate()
+        serving.communicate()
 
 
 def test_one_command_makes_an_invited_machine_a_node(tmp_path: Path):
