@@ -153,14 +153,14 @@ def test_a_full_disk_ends_the_run_with_a_receipt(run: Run, folder: Path, capsys:
 def test_a_board_that_this_machine_cannot_play_is_refused_with_the_figures(
     run: Run, folder: Path, capsys: pytest.CaptureFixture[str]
 ):
-    (folder / "boards.json").write_text(json.dumps(BOARDS | {"nodes": [board("quantum", 1e-9, 1e-9)]}))
+    (folder / "boards.json").write_text(json.dumps(BOARDS | {"nodes": [board("quantum", 1e-7, 1e-7)]}))
 
     (folder / "p.csv").write_text("precious")
 
     assert run("--deadline-s", "30", "--out", "p.csv", "--force") == 1
 
     assert (folder / "p.csv").read_text() == "precious"
-    assert "large on quantum/cpu is described as 1e-06 ms per item" in capsys.readouterr().err
+    assert "large on quantum/cpu is described as 0.0001 ms per item" in capsys.readouterr().err
 
 
 def test_a_name_that_is_no_utf8_is_answered_and_named(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]):
