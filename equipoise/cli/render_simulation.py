@@ -11,8 +11,8 @@ from rich.table import Table
 
 from equipoise.cli.render import percent, rate, seconds
 from equipoise.core.request import Requirement
-from equipoise.simulation import Outcome, Scenario
-from equipoise.simulation.attainment import Attainment, attainment
+from equipoise.simulation import Outcome, Scenario, Stream
+from equipoise.simulation.attainment import Attainment, StreamAttainment, attainment, stream_attainment
 from equipoise.simulation.clairvoyant import Limit
 
 _SHOWN = 20  # requests; of more, the JSON has the rest
@@ -28,6 +28,38 @@ def requests_table(scenario: Scenario, outcomes: Sequence[Outcome], *, title: st
     if len(requests) > _SHOWN:
         table.caption = f"and {len(requests) - _SHOWN} more requests; --json and --out have all"
     return table
+
+
+def streams_table(scenario: Scenario, outcomes: Sequence[Outcome], *, title: str) -> Table:
+    """One row per stream: what was promised, and what came of it, over all runs."""
+    figures = ("items", "in time", "shed", "latency", "accuracy", "re-plans", "both kept")
+    table = _table(title, ("stream", "promised"), figures)
+    streams = scenario.named().streams
+    for asked in streams[:_SHOWN]:
+        found = stream_attainment(outcomes, asked.name)
+        table.add_row(escape(asked.name), _stream_promised(asked), *_stream_figures(found))
+    if len(streams) > _SHOWN:
+        table.caption = f"and {len(streams) - _SHOWN} more streams; --json and --out have all"
+    return table
+
+
+def _stream_figures(found: StreamAttainment) -> tuple[str, ...]:
+    if found.value is None:
+        return (*["-"] * 6, "declined")
+    return (
+        str(found.items),
+        percent(found.in_time) if found.in_time is not None else "-",
+        percent(found.shed) if found.shed is not None else "-",
+        seconds(found.latency_s) if found.latency_s is not None else "-",
+        percent(found.accuracy) if found.accuracy is not None else "-",
+        f"{found.replanned:.3g}",
+        _kept(found),
+    )
+
+
+def _stream_promised(asked: Stream) -> str:
+    latency = f"{100 * asked.confidence:g} % <= {seconds(asked.item_latency_s)}"
+    return f"{rate(asked.arrivals_per_s)}, {latency}, >= {100 * asked.min_accuracy:g} %"
 
 
 def limits_table(scenario: Scenario, known: Sequence[Sequence[Limit]]) -> Table:
@@ -82,19 +114,22 @@ _FIGURES = ("admitted", "latency", "worst", "accuracy", "re-plans", "both kept")
 
 def _figures(found: Attainment) -> tuple[str, ...]:
     """Medians of latency and accuracy, the worst latency in parts of its deadline, the mean number of re-plans."""
-    value = found.value
-    if value is None:
+    if found.value is None:
         return (str(found.admitted), *["-"] * 4, "declined")
-    colour = "green" if value == 1 else "bold red" if value == 0 else "yellow"
-    kept = f"{found.kept} of {found.admitted}" if found.admitted > 1 else "yes" if found.kept else "no"
     return (
         str(found.admitted),
         seconds(found.latency_s) if found.latency_s is not None else "-",
         percent(found.worst_of_deadline) if found.worst_of_deadline is not None else "-",
         percent(found.accuracy) if found.accuracy is not None else "-",
         f"{found.replanned:.3g}",
-        f"[{colour}]{kept}[/]",
+        _kept(found),
     )
+
+
+def _kept(found: Attainment | StreamAttainment) -> str:
+    colour = "green" if found.value == 1 else "bold red" if found.value == 0 else "yellow"
+    kept = f"{found.kept} of {found.admitted}" if found.admitted > 1 else "yes" if found.kept else "no"
+    return f"[{colour}]{kept}[/]"
 
 
 def _when(at_s: float) -> str:

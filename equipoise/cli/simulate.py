@@ -16,15 +16,15 @@ from equipoise.cli.clusters import load_cluster
 from equipoise.cli.options import JsonOption
 from equipoise.cli.plan import ClusterArgument
 from equipoise.cli.render import console_for
-from equipoise.cli.render_simulation import limits_table, requests_table, strategies_table
+from equipoise.cli.render_simulation import limits_table, requests_table, strategies_table, streams_table
 from equipoise.core.cluster import Cluster
 from equipoise.errors import UsageError
 from equipoise.planning.strategies import CLAIRVOYANT
 from equipoise.simulation import Outcome, Scenario
 from equipoise.simulation import simulate as simulate_scenario
-from equipoise.simulation.attainment import attainment
+from equipoise.simulation.attainment import attainment, stream_attainment
 from equipoise.simulation.clairvoyant import Limit, limits
-from equipoise.simulation.folder import check_folder, folder_of, time_line, write_receipts, write_summary
+from equipoise.simulation.folder import check_folder, folder_of, time_line, write_receipts, write_streams, write_summary
 from equipoise.simulation.policy import policy_maker
 from equipoise.simulation.scenario_file import load_scenario
 
@@ -66,8 +66,8 @@ def simulate(
     if out is not None:
         check_folder(out, force=force)
     seeds = range(seed, seed + runs)
-    found = _run_all(described, asked, deciding, seeds, out)
     known = [limits(described, asked, one) for one in seeds] if CLAIRVOYANT in strategies else []
+    found = _run_all(described, asked, deciding, seeds, out)
     summary = _summary(asked, found, known, seed)
     if out is not None:
         write_summary(out, summary)
@@ -95,6 +95,7 @@ def _run(cluster: Cluster, scenario: Scenario, strategy: str, seed: int, out: Pa
     with time_line(folder) as record:
         outcome = simulate_scenario(cluster, scenario, strategy, seed, record=record)
     write_receipts(folder, outcome)
+    write_streams(folder, outcome)
     return outcome
 
 
@@ -111,6 +112,10 @@ def _summary(scenario: Scenario, found: Runs, known: Limits, seed: int) -> dict[
                     asked.name: msgspec.to_builtins(attainment(outcomes, asked.name))
                     for asked in scenario.named().requests
                 },
+                "streams": {
+                    asked.name: msgspec.to_builtins(stream_attainment(outcomes, asked.name))
+                    for asked in scenario.named().streams
+                },
             }
             for name, outcomes in found.items()
         ],
@@ -123,10 +128,14 @@ def _summary(scenario: Scenario, found: Runs, known: Limits, seed: int) -> dict[
 def _print(scenario: Scenario, found: Runs, known: Limits) -> None:
     console = console_for()
     for name, outcomes in found.items():
-        console.print(requests_table(scenario, outcomes, title=f"{name}, {_counted(len(outcomes), 'run')}"))
+        title = f"{name}, {_counted(len(outcomes), 'run')}"
+        if scenario.requests:
+            console.print(requests_table(scenario, outcomes, title=title))
+        if scenario.streams:
+            console.print(streams_table(scenario, outcomes, title=title))
     if known:
         console.print(limits_table(scenario, known))
-    if len(found) > 1 or any(len(outcomes) > 1 for outcomes in found.values()):
+    if scenario.requests and (len(found) > 1 or any(len(outcomes) > 1 for outcomes in found.values())):
         console.print(strategies_table(found, known))
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from equipoise.core.cluster import ProcessorId
 from equipoise.core.ranges import refuse_unaskable
-from equipoise.core.request import Prefer
+from equipoise.core.request import Prefer, WhenLate
 
 
 class StreamRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -15,6 +15,8 @@ class StreamRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     item_latency_s   from an item's arrival until its answer; kept by `confidence` of the items on every route
     min_accuracy     the floor, a fraction
     prefer           what slack is for: accuracy, or latency
+    when_late        what becomes of an item that cannot be answered in time any more where it should: `stop` sheds
+                     it, `keep-deadline` takes a less accurate variant before that, `keep-floor` answers it late
 
     Raises ValueError if a figure is not finite, not positive or no fraction, or if slack is to go to energy.
     """
@@ -24,6 +26,7 @@ class StreamRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     confidence: float = 0.95
     min_accuracy: float = 0.0
     prefer: Prefer = Prefer.ACCURACY
+    when_late: WhenLate = WhenLate.STOP
 
     def __post_init__(self) -> None:
         for name in ("arrivals_per_s", "item_latency_s"):

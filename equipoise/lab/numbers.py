@@ -13,7 +13,15 @@ from equipoise.lab.drift import Drifted
 from equipoise.lab.gains import PAPER, Gain
 from equipoise.lab.paper import Group, Result
 from equipoise.lab.timelines import TimeLine
-from equipoise.simulation.records import NodeRecord, PlanRecord, Record, RequestRecord, SpeedRecord, TaskRecord
+from equipoise.simulation.records import (
+    NodeRecord,
+    PlanRecord,
+    Record,
+    RequestRecord,
+    SpeedRecord,
+    StreamPlanRecord,
+    TaskRecord,
+)
 
 Row = Iterable[object]
 
@@ -94,6 +102,8 @@ def _happened(record: Record) -> Row:
             began_s = "" if record.began_s is None else record.began_s
             who = (record.node, record.processor, record.variant)
             return ("task", *who, record.items, began_s, record.ended_s, record.ending)
+        case StreamPlanRecord():
+            return ("plan", "", "", "", "", record.at_s, "", "first" if record.first else "re-plan")
         case PlanRecord():
             return ("plan", "", "", "", record.items, record.at_s, "", "first" if record.first else "re-plan")
         case NodeRecord():

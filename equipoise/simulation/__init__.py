@@ -9,7 +9,8 @@
     agenda.py        virtual time
     world.py         the nodes and the way to them: processors.py, pace.py, network.py
     happenings.py    the scenario's events befall the world
-    conversation.py  the coordinator of one request, which decides nothing
+    arrivals.py      when the items of a stream arrive
+    conversation.py  the coordinator of one request, which decides nothing; stream_conversation.py that of a stream
     policy.py        the seam: who decides
     records.py       the time line, as it happens; outcome.py what came of it
     clairvoyant.py   what nobody can beat who knows the scenario: a bound beside the runs
@@ -26,7 +27,8 @@ A follower sees what a real coordinator sees: its own tasks and what came of the
 speaks the dispatcher's language, so the real coordinator (`runtime.coordinator.run_request`) can run it, too.
 """
 
-from equipoise.simulation.outcome import Outcome, ProcessorOutcome, RequestOutcome
+from equipoise.simulation.arrivals import Bursty, Diurnal, Poisson, Recorded
+from equipoise.simulation.outcome import Outcome, ProcessorOutcome, RequestOutcome, StreamOutcome
 from equipoise.simulation.policy import Follower, Policy, PolicyMaker
 from equipoise.simulation.scenario import (
     BatchRequest,
@@ -38,26 +40,33 @@ from equipoise.simulation.scenario import (
     Scenario,
     ScenarioError,
     Stragglers,
+    Stream,
     Truth,
 )
 from equipoise.simulation.simulator import simulate
 
 __all__ = [
     "BatchRequest",
+    "Bursty",
+    "Diurnal",
     "Follower",
     "Heats",
     "Leaves",
     "LinkChanges",
     "Load",
     "Outcome",
+    "Poisson",
     "Policy",
     "PolicyMaker",
     "ProcessorOutcome",
+    "Recorded",
     "RequestOutcome",
     "Returns",
     "Scenario",
     "ScenarioError",
     "Stragglers",
+    "Stream",
+    "StreamOutcome",
     "Truth",
     "simulate",
 ]

@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from equipoise.core.cluster import Cluster
 from equipoise.core.request import Request
+from equipoise.errors import UsageError
 from equipoise.planning.fluid import fill
 from equipoise.planning.hulls import Hulls, upper_hulls
 from equipoise.simulation.agenda import Agenda
@@ -64,9 +65,12 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 def limits(cluster: Cluster, scenario: Scenario, seed: int = 0) -> tuple[Limit, ...]:
     """The limit of every request of the run that `simulate` makes of the same arguments.
 
-    Raises ScenarioError if the scenario does not fit the cluster.
+    Raises ScenarioError if the scenario does not fit the cluster, and UsageError if it has streams: what they take
+    from the boards is not known, and neither is a limit for them.
     """
     scenario.check(cluster)
+    if scenario.streams:
+        raise UsageError("clairvoyant knows the limit of requests alone, and this scenario has streams")
     agenda = Agenda()
     world = World(cluster, scenario.truth, agenda, seed, discard)
     Happenings(cluster, world, agenda, seed).enter(scenario.events)

@@ -60,6 +60,17 @@ def write_summary(root: Path, summary: dict[str, Any]) -> None:
         raise OutputError(f"the summary cannot be written: {error.strerror}", path=path) from error
 
 
+def write_streams(folder: Path, outcome: Outcome) -> None:
+    """A file for every stream: what it was admitted or declined with, and what came of it. Raises OutputError."""
+    streams = folder / "streams"
+    try:
+        for asked in outcome.streams:
+            streams.mkdir(parents=True, exist_ok=True)
+            (streams / f"{asked.name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(asked)) + b"\n")
+    except OSError as error:
+        raise OutputError(f"the streams cannot be written: {error.strerror}", path=streams) from error
+
+
 def write_receipts(folder: Path, outcome: Outcome) -> None:
     """A file for every request that was admitted, as `equipoise run --receipt` writes it. Raises OutputError."""
     receipts = folder / "receipts"

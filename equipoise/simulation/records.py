@@ -43,6 +43,22 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
     shares: tuple[tuple[str, str, str, int], ...]
 
 
+class StreamPlanRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="stream-plan"):
+    """A plan was made for a stream; `first` is what it was admitted with.
+
+    `routes` are (node, processor, variant, fraction).
+    """
+
+    request: str
+    at_s: float
+    first: bool
+    feasible: bool
+    rate_per_s: float
+    item_latency_s: float
+    accuracy: float
+    routes: tuple[tuple[str, str, str, float], ...]
+
+
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="node"):
     """A node left, was noticed to be lost, or returned."""
 
@@ -61,15 +77,15 @@ class SpeedRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
 
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="request"):
-    """A request began, was declined, or ended (with the `reason` where items are without answer)."""
+    """A request or stream began, was declined, or ended (with the `reason` where items are without answer)."""
 
     request: str
     at_s: float
-    change: str  # began, declined, answered, stopped, interrupted, abandoned
+    change: str  # began, declined, answered, stopped, interrupted, abandoned; of a stream also: shed some
     reason: str = ""
 
 
-Record = TaskRecord | PlanRecord | NodeRecord | SpeedRecord | RequestRecord
+Record = TaskRecord | PlanRecord | StreamPlanRecord | NodeRecord | SpeedRecord | RequestRecord
 Recorder = Callable[[Record], None]
 
 

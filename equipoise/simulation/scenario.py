@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from equipoise.core.cluster import Cluster
-from equipoise.core.request import Request, Requirement
+from equipoise.core.request import Prefer, Request, Requirement, WhenLate
+from equipoise.core.stream import StreamRequest
+from equipoise.simulation.arrivals import Arrivals, Poisson
 
 _FILE_NAME = re.compile(r"^[\w.-]*$")  # what a request's name may become
 
@@ -57,6 +59,45 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def request(self) -> Request:
         """It as the planner sees it."""
         return Request(items=self.items, requirement=self.requirement)
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Items that keep arriving for `for_s` from `at_s` on, when `arrivals` has it; the rest is a stream's requirement.
+
+    `arrivals_per_s` is the mean rate, and the one that is promised for. If it cannot be promised it is declined, unless
+    the routes of the largest rate will do.
+    """
+
+    arrivals_per_s: float
+    item_latency_s: float
+    for_s: float
+    confidence: float = 0.95
+    min_accuracy: float = 0.0
+    prefer: Prefer = Prefer.ACCURACY
+    when_late: WhenLate = WhenLate.STOP
+    arrivals: Arrivals = Poisson()
+    name: str = ""  # by default its place in the scenario
+    at_s: float = 0.0
+    best_effort: bool = False
+
+    def __post_init__(self) -> None:
+        if not _FILE_NAME.match(self.name):
+            raise ValueError(f"name {self.name!r} must be made of letters, digits, '.', '-' and '_'")
+        _check_time(self.at_s)
+        _check_positive(for_s=self.for_s)
+        _ = self.request  # raises ValueError for what no stream can require
+
+    @property
+    def request(self) -> StreamRequest:
+        """It as the planner sees it."""
+        return StreamRequest(
+            arrivals_per_s=self.arrivals_per_s,
+            item_latency_s=self.item_latency_s,
+            confidence=self.confidence,
+            min_accuracy=self.min_accuracy,
+            prefer=self.prefer,
+            when_late=self.when_late,
+        )
 
 
 class _NodeEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -182,27 +223,37 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is asked of a cluster and what befalls it, in the order of time."""
 
-    requests: tuple[BatchRequest, ...]
+    requests: tuple[BatchRequest, ...] = ()
+    streams: tuple[Stream, ...] = ()
     events: tuple[NodeEvent, ...] = ()
     truth: Truth = Truth()
 
     def __post_init__(self) -> None:
-        if not self.requests:
-            raise ValueError("there are no requests, so nothing would happen")
+        if not self.requests and not self.streams:
+            raise ValueError("there are neither requests nor streams, so nothing would happen")
 
     def named(self) -> Scenario:
-        """The same, every request with a name."""
+        """The same, every request and stream with a name."""
         requests = (
             msgspec.structs.replace(asked, name=asked.name or f"request-{number}")
             for number, asked in enumerate(self.requests, start=1)
         )
-        return msgspec.structs.replace(self, requests=tuple(requests))
+        streams = (
+            msgspec.structs.replace(asked, name=asked.name or f"stream-{number}")
+            for number, asked in enumerate(self.streams, start=1)
+        )
+        return msgspec.structs.replace(self, requests=tuple(requests), streams=tuple(streams))
 
     def check(self, cluster: Cluster) -> None:
         """Raise ScenarioError if it contradicts itself or the cluster that it is to happen to."""
         _check_order("requests", (asked.at_s for asked in self.requests))
+        _check_order("streams", (asked.at_s for asked in self.streams))
         _check_order("events", (event.at_s for event in self.events))
-        _check_names(asked.name for asked in self.named().requests)
+        named = self.named()
+        _check_names(
+            {f"requests[{n}]": asked.name for n, asked in enumerate(named.requests)}
+            | {f"streams[{n}]": asked.name for n, asked in enumerate(named.streams)}
+        )
         _check_nodes(self.events, cluster)
         _check_returns(self.events)
 
@@ -215,11 +266,11 @@ def _check_order(what: str, times: Iterable[float]) -> None:
         before_s = at_s
 
 
-def _check_names(names: Iterable[str]) -> None:
+def _check_names(names: Mapping[str, str]) -> None:
     seen: set[str] = set()
-    for number, name in enumerate(names):
+    for place, name in names.items():
         if name in seen:
-            raise ScenarioError(f"two requests are called {name!r}", f"requests[{number}].name")
+            raise ScenarioError(f"two requests are called {name!r}", f"{place}.name")
         seen.add(name)
 
 

@@ -13,6 +13,7 @@ import msgspec
 from equipoise.core.cluster import Cluster
 from equipoise.core.request import Requirement
 from equipoise.errors import ConfigError, reason_of
+from equipoise.simulation.arrivals import Arrivals
 from equipoise.simulation.scenario import NodeEvent, Scenario, ScenarioError
 
 if sys.version_info >= (3, 11):
@@ -22,6 +23,7 @@ else:
 
 _REQUIREMENT = frozenset(Requirement.__struct_fields__)
 _KINDS = [kind.__struct_config__.tag for kind in get_args(NodeEvent)]
+_ARRIVALS = [kind.__struct_config__.tag for kind in get_args(Arrivals)]
 _HEADER = re.compile(r"\s*\[\s*([\w.-]+)\s*\]\s*(?:#.*)?$")
 _ENTRY = re.compile(r"\s*\[\[\s*([\w.-]+)\s*\]\]\s*(?:#.*)?$")
 _KEY = re.compile(r"\s*([\w-]+)\s*=")
@@ -36,7 +38,7 @@ def load_scenario(path: Path, cluster: Cluster) -> Scenario:
     """
     text = _text_of(path)
     try:
-        scenario = msgspec.convert(_shaped(tomllib.loads(text)), Scenario)
+        scenario = msgspec.convert(_shaped(tomllib.loads(text), path.parent), Scenario)
         scenario.check(cluster)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"is no TOML: {error}", path=path) from error
@@ -55,14 +57,31 @@ def _text_of(path: Path) -> str:
         raise ConfigError(f"cannot be read: {reason_of(error)}", path=path) from error
 
 
-def _shaped(data: dict[str, Any]) -> dict[str, Any]:
-    """With each request's requirement in a table of its own."""
-    requests = data.get("requests")
-    if not isinstance(requests, list):
-        return data
-    return data | {
-        "requests": [_shaped_request(r, n) if isinstance(r, dict) else r for n, r in enumerate(requests)],
-    }
+def _shaped(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """With each request's requirement in a table of its own, and recorded arrivals read from their files."""
+    shaped = dict(data)
+    if isinstance(requests := data.get("requests"), list):
+        shaped["requests"] = [_shaped_request(r, n) if isinstance(r, dict) else r for n, r in enumerate(requests)]
+    if isinstance(streams := data.get("streams"), list):
+        shaped["streams"] = [_shaped_stream(s, n, folder) if isinstance(s, dict) else s for n, s in enumerate(streams)]
+    return shaped
+
+
+def _shaped_stream(flat: dict[str, Any], number: int, folder: Path) -> dict[str, Any]:
+    arrivals = flat.get("arrivals")
+    if not isinstance(arrivals, dict) or not isinstance(arrivals.get("file"), str):
+        return flat
+    place = f"streams[{number}].arrivals"
+    if "times" in arrivals:
+        raise ScenarioError("file and times: recorded arrivals need one of them, and not both", place)
+    path = folder / arrivals["file"]
+    try:
+        times = [float(line) for line in path.read_text(encoding="utf-8").split()]
+    except OSError as error:
+        raise ScenarioError(f"{path} cannot be read: {reason_of(error)}", place) from error
+    except ValueError as error:
+        raise ScenarioError(f"{path} must have a number of seconds in every line: {error}", place) from error
+    return flat | {"arrivals": {k: v for k, v in arrivals.items() if k != "file"} | {"times": times}}
 
 
 def _shaped_request(flat: dict[str, Any], number: int) -> dict[str, Any]:
@@ -82,7 +101,8 @@ def _located(problem: str, place: str, text: str, path: Path) -> ConfigError:
         problem = f"unknown field {odd[2]!r}" if odd[1] == "contains unknown" else f"field {odd[2]!r} is missing"
         place = f"{place}.{odd[2]}".strip(".")
     elif place.endswith(".kind"):
-        problem += f"; known: {', '.join(sorted(_KINDS))}"
+        kinds = _ARRIVALS if place.endswith(".arrivals.kind") else _KINDS
+        problem += f"; known: {', '.join(sorted(kinds))}"
     elif (field := f"{place}.{problem.split(' ')[0]}".strip(".")) in lines:
         place = field
     at = place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from equipoise.core.cluster import Cluster
+from equipoise.errors import UsageError
 from equipoise.simulation.agenda import Agenda
 from equipoise.simulation.conversation import Conversation
 from equipoise.simulation.happenings import Happenings
@@ -10,7 +11,10 @@ from equipoise.simulation.outcome import Outcome, ProcessorOutcome, RequestOutco
 from equipoise.simulation.policy import PolicyMaker, policy_maker
 from equipoise.simulation.records import Recorder, discard
 from equipoise.simulation.scenario import Scenario
+from equipoise.simulation.stream_conversation import StreamConversation
 from equipoise.simulation.world import World
+
+_PLANS_STREAMS = "equipoise"
 
 
 def simulate(
@@ -25,18 +29,21 @@ def simulate(
 
     Everything that chance decides follows from `seed`; how long tasks take and which nodes are struck is the same
     whatever the strategy. The time line goes to `record` as it happens.
-    Raises ScenarioError if the scenario does not fit the cluster, and UnknownStrategyError.
+    Raises ScenarioError if the scenario does not fit the cluster, UnknownStrategyError, and UsageError if there are
+    streams and the strategy is not equipoise.
     """
     scenario.check(cluster)
     scenario = scenario.named()
     make_policy = policy_maker(strategy) if isinstance(strategy, str) else strategy
     policy = make_policy(cluster, scenario, seed)
+    if scenario.streams and policy.name != _PLANS_STREAMS:
+        raise UsageError(f"streams are planned by {_PLANS_STREAMS} alone, not by {policy.name}")
     agenda = Agenda()
     world = World(cluster, scenario.truth, agenda, seed, record)
     Happenings(cluster, world, agenda, seed).enter(
         scenario.events
     )  # first: who begins in the moment of a loss finds it lost
-    under_way: set[Conversation] = set()
+    under_way: set[Conversation | StreamConversation] = set()
     conversations = [
         Conversation(
             asked,
@@ -51,15 +58,31 @@ def simulate(
         )
         for number, asked in enumerate(scenario.requests)
     ]
-    under_way.update(conversations)
+    streams = [
+        StreamConversation(
+            asked,
+            cluster,
+            world,
+            agenda,
+            seed=seed,
+            planning_s=scenario.truth.planning_s,
+            record=record,
+            on_end=under_way.remove,
+        )
+        for asked in scenario.streams
+    ]
+    under_way.update(conversations, streams)
     for conversation in conversations:
         agenda.at(conversation.asked.at_s, conversation.begin)
+    for stream in streams:
+        agenda.at(stream.asked.at_s, stream.begin)
     agenda.run(until=lambda: not under_way)
     assert not under_way, "nothing is left to happen, but requests are not over"
     return Outcome(
         strategy=policy.name,
         seed=seed,
         requests=tuple(_outcome_of(conversation) for conversation in conversations),
+        streams=tuple(stream.outcome for stream in streams if stream.outcome is not None),
         processors=tuple(
             ProcessorOutcome(node=pid.node, processor=pid.processor, busy_s=busy_s)
             for pid, busy_s in world.busy_s.items()

@@ -82,6 +82,34 @@ def test_time_lines_and_receipts_are_kept(tmp_path: Path, capsys: pytest.Capture
     assert simulate(BOARDS, DRIFT, "--out", str(out), "--force") == 0
 
 
+def test_streams_are_shown_and_kept_beside_requests(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    scenario, out = tmp_path / "both.toml", tmp_path / "out"
+    scenario.write_text(
+        "[[requests]]\nitems = 100\n"
+        "[[streams]]\nname = 'camera'\nfor_s = 5\narrivals_per_s = 20\nitem_latency_s = 0.5\n"
+    )
+
+    assert simulate(BOARDS, str(scenario), "--out", str(out)) == 0
+
+    printed = capsys.readouterr().out
+    for words in ("request-1", "camera", "20/s, 95 % <= 500 ms", "in time", "shed"):
+        assert words in printed
+    run = out / "equipoise" / "seed-0"
+    outcome = json.loads((run / "streams" / "camera.json").read_text())
+    assert outcome["arrived"] == outcome["answered"] + sum(outcome["shed"].values()) > 0
+    kinds = {json.loads(line)["kind"] for line in (run / "timeline.jsonl").read_text().splitlines()}
+    assert kinds == {"task", "plan", "stream-plan", "request"}
+    summary = json.loads((out / "summary.json").read_text())["strategies"][0]["streams"]["camera"]
+    assert (summary["admitted"], summary["items"]) == (1, outcome["arrived"])
+
+
+def test_a_stream_is_refused_to_who_cannot_plan_it(capsys: pytest.CaptureFixture[str]):
+    assert simulate(BOARDS, DRIFT.replace("drift", "streams"), "--strategy", "work-stealing") == 2
+    assert "streams are planned by equipoise alone, not by work-stealing" in capsys.readouterr().err
+    assert simulate(BOARDS, DRIFT.replace("drift", "streams"), "--strategy", "clairvoyant") == 2
+    assert "this scenario has streams" in capsys.readouterr().err
+
+
 def test_what_is_declined_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     scenario = tmp_path / "hopeless.toml"
     scenario.write_text("[[requests]]\nitems = 1000\ndeadline_s = 0.5\n")

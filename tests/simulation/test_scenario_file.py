@@ -11,9 +11,12 @@ from equipoise.cli.clusters import load_cluster
 from equipoise.core.request import Prefer
 from equipoise.errors import ConfigError
 from equipoise.families.demo import demo_folder
+from equipoise.simulation import Recorded
 from equipoise.simulation.scenario_file import load_scenario
 
 REQUEST = "[[requests]]\nitems = 10\ndeadline_s = 5\n"
+STREAM = "[[streams]]\nfor_s = 10\narrivals_per_s = 5\n"
+ARRIVE = "line 5, streams[0].arrivals"
 
 
 def event(**fields: object) -> str:
@@ -41,10 +44,26 @@ def test_without_a_time_slack_goes_to_latency(tmp_path: Path):
     assert load(tmp_path, "[[requests]]\nitems = 3\n").requests[0].requirement.prefer is Prefer.LATENCY
 
 
-def test_the_scenario_of_the_docs_fits_the_boards_of_the_demo():
-    path = Path(__file__).parents[2] / "docs" / "scenarios" / "drift.toml"
+@pytest.mark.parametrize("name", ["drift", "streams"])
+def test_the_scenarios_of_the_docs_fit_the_boards_of_the_demo(name: str):
+    path = Path(__file__).parents[2] / "docs" / "scenarios" / f"{name}.toml"
 
     assert load_scenario(path, load_cluster(demo_folder() / "boards.json")).events
+
+
+def test_recorded_arrivals_are_read_from_the_file_beside_the_scenario(tmp_path: Path):
+    (tmp_path / "monday.txt").write_text("0.5\n0.75\n\n3\n")
+
+    scenario = load(tmp_path, STREAM + "item_latency_s = 1\narrivals = {kind = 'recorded', file = 'monday.txt'}\n")
+
+    assert scenario.streams[0].arrivals == Recorded(times=(0.5, 0.75, 3.0))
+
+
+def test_a_recording_that_has_no_numbers_is_refused(tmp_path: Path):
+    (tmp_path / "monday.txt").write_text("0.5\nnoon\n")
+
+    with pytest.raises(ConfigError, match=r"a number of seconds in every line.*noon"):
+        load(tmp_path, STREAM + "item_latency_s = 1\narrivals = {kind = 'recorded', file = 'monday.txt'}\n")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +80,32 @@ def test_the_scenario_of_the_docs_fits_the_boards_of_the_demo():
         ("[[requests]]\nitems = 1\nprefer = 'fast'\n", "fast", "line 3, requests[0].prefer"),
         ("requests = [{items = 5, at_s = -2}]\n", "at_s must be 0 or more", "line 1, requests[0]"),
         ("requests = 3\n", "Expected `array`", "line 1, requests"),
-        ("", "field 'requests' is missing", "requests"),
+        ("", "neither requests nor streams", ""),
+        (STREAM + "item_latency_s = 0\n", "positive", "line 4, streams[0].item_latency_s"),
+        (STREAM + "item_latency_s = 1\nprefer = 'energy'\n", "not energy", "line 5, streams[0].prefer"),
+        (STREAM + "item_latency_s = 1\nitems = 5\n", "unknown field 'items'", "line 5, streams[0].items"),
+        (
+            STREAM + "item_latency_s = 1\narrivals = {kind = 'x'}\n",
+            "known: bursty, diurnal, poisson, recorded",
+            ARRIVE + ".kind",
+        ),
+        (
+            STREAM + "item_latency_s = 1\narrivals = {kind = 'diurnal', swing = 2, period_s = 1}\n",
+            "from 0 to 1",
+            ARRIVE,
+        ),
+        (
+            STREAM + "item_latency_s = 1\narrivals = {kind = 'bursty', peak = 4, burst_s = 1, calm_s = 1}\n",
+            "peak must lie between 1 and 2",
+            ARRIVE,
+        ),
+        (STREAM + "item_latency_s = 1\narrivals = {kind = 'recorded', times = [2, 1]}\n", "run backwards", ARRIVE),
+        (STREAM + "item_latency_s = 1\narrivals = {kind = 'recorded', file = 'no.txt'}\n", "cannot be read", ARRIVE),
+        (
+            REQUEST + "name = 'x'\n" + STREAM + "item_latency_s = 1\nname = 'x'\n",
+            "two requests are called 'x'",
+            "line 9, streams[0].name",
+        ),
         (REQUEST + "at_s = 4\n" + REQUEST + "at_s = 3\n", "time runs backwards", "line 8, requests[1].at_s"),
         (
             REQUEST + "name = 'x'\n" + REQUEST + "name = 'x'\n",
