@@ -80,7 +80,7 @@ class _Search:
 
     def answer(self, problem: Problem) -> Prediction | None:
         """A prediction that keeps the promises of `problem`, if the planner finds one."""
-        found = self.strategy.solve(problem) or self.strategy.settle(problem, self.settle_s)
+        found = self.strategy.solve(problem) or self.strategy.settle(problem, self.settle_s, None)
         if found is not None and found.feasible:
             return problem.predict(found.shares)
         if not (self.strategy.joint and joint.is_admitted_by_bound(problem)):

@@ -13,13 +13,16 @@ from equipoise.core.plan import Plan
 from equipoise.core.request import Prefer
 from equipoise.planning.limits import within_energy, within_power
 from equipoise.planning.mixer import Found, Mixer
+from equipoise.planning.polish import polished
 from equipoise.planning.predict import Prediction
-from equipoise.planning.problem import TOLERANCE, Problem
+from equipoise.planning.problem import TOLERANCE, Problem, relative_gap
 from equipoise.planning.thrift import thriftiest
 
 _LATENCY_PRECISION = 1e-4  # relative, of the search over deadlines
 _FIRST_STEP = 1e-3  # relative to the bound
 _DEADLINES = 16  # tried at most by that search
+_CLOSE = 1e-3  # relative: a gap that is not worth polishing
+_SMALL = 500  # pairs of processor and variant: of more, polishing would take too long
 _PATIENCE = 1e3  # how many times the fluid bound a plan may take before the search for a first one gives up
 
 
@@ -45,7 +48,19 @@ def solve(problem: Problem) -> Plan | None:
     found = best(problem)
     if found.prediction is None:
         return None
-    return problem.plan("equipoise", found.prediction, bound=found.bound)
+    prediction = _polished(problem, found.prediction, found.bound)
+    return problem.plan("equipoise", prediction, bound=found.bound)
+
+
+def _polished(problem: Problem, found: Prediction, bound_s: float) -> Prediction:
+    """The plan, made faster where that is preferred and more than divisible items decides."""
+    fleet, requirement = problem.fleet, problem.request.requirement
+    is_rough = fleet.has_links or fleet.has_batches or fleet.is_memory_bound or problem.readiness.load_s is not None
+    if problem.prefer is not Prefer.LATENCY or requirement.confidence is not None or not is_rough:
+        return found
+    if problem.usable.sum() > _SMALL or relative_gap(found.latency_s, bound_s) <= _CLOSE:
+        return found
+    return polished(problem, found, bound_s)
 
 
 def is_admitted_by_bound(problem: Problem) -> bool:

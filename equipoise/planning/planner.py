@@ -54,9 +54,9 @@ def plan(
         raise PlanningError("no processor is available that has a profile of any variant and the memory for it")
     found = chosen.solve(problem)
     if found is None:
-        found = chosen.settle(problem, settle_s)
+        found = chosen.settle(problem, settle_s, None)
     elif found.gap is not None and found.gap > _LOOSE and problem.usable.sum() <= _SMALL:
-        found = _better(problem, found, chosen.settle(problem, _PART * settle_s))
+        found = _better(problem, found, chosen.settle(problem, _PART * settle_s, found))
     if found is None or not found.feasible:
         found = _declined(problem, chosen, settle_s)
     return msgspec.structs.replace(found, solve_s=clock() - started_s) if clock else found
@@ -77,7 +77,7 @@ def _declined(problem: Problem, strategy: Strategy, settle_s: float) -> Plan:
     if not has_limits(problem):
         return _closest(problem, strategy.name, settle_s)
     free = without_limits(problem)
-    found = strategy.solve(free) or strategy.settle(free, settle_s)
+    found = strategy.solve(free) or strategy.settle(free, settle_s, None)
     if found is None or not found.feasible:
         found = _closest(free, strategy.name, settle_s)
     if not found.feasible:

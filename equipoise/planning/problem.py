@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import msgspec
@@ -69,6 +69,11 @@ class Problem:
         if not self.conditions:
             return self.fleet.best_accuracy
         return float(np.where(self.usable, self.fleet.accuracy, 0.0).max())
+
+    def due(self, deadline_s: float) -> Problem:
+        """The same problem with another deadline."""
+        requirement = msgspec.structs.replace(self.request.requirement, deadline_s=deadline_s, throughput_per_s=None)
+        return replace(self, request=msgspec.structs.replace(self.request, requirement=requirement))
 
     def pieces(self, counts: Ints) -> Pieces:
         """The shares of items per (processor, variant) by number, most accurate first on each processor."""

@@ -18,7 +18,8 @@ Candidates = Callable[[Problem], Iterator[Ints]]
 class Strategy:
     """A way to plan. `solve` returns the plan that keeps both promises, or None.
 
-    settle    looks again, exactly, for at most so many seconds, where `solve` may have missed a plan
+    settle    looks again, exactly, for at most so many seconds: where `solve` may have missed a plan, or for a
+              better one than that which is known
     adapts    its plan is made anew when the world drifts; the literature's only when a node is lost
     pooled    whoever is idle takes the next item, whatever the shares say
     joint     it plans the whole problem, so where it finds nothing the fast method's closest plans are its own
@@ -28,7 +29,7 @@ class Strategy:
     name: str
     summary: str
     solve: Callable[[Problem], Plan | None]
-    settle: Callable[[Problem, float], Plan | None] = lambda problem, seconds: None
+    settle: Callable[[Problem, float, Plan | None], Plan | None] = lambda problem, seconds, known: None
     candidates: Candidates | None = None
     adapts: bool = False
     pooled: bool = False
