@@ -21,7 +21,7 @@ from equipoise.planning.thrift import thriftiest
 _LATENCY_PRECISION = 1e-4  # relative, of the search over deadlines
 _FIRST_STEP = 1e-3  # relative to the bound
 _DEADLINES = 16  # tried at most by that search
-_CLOSE = 1e-3  # relative: a gap that is not worth polishing
+_CLOSE = 2e-3  # relative: a gap that is not worth polishing
 _SMALL = 500  # pairs of processor and variant: of more, polishing would take too long
 _PATIENCE = 1e3  # how many times the fluid bound a plan may take before the search for a first one gives up
 

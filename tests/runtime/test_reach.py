@@ -69,7 +69,7 @@ def fastest(items: int) -> Request:
 
 
 def test_a_plan_faster_than_any_machine_is_refused(tiny_family: Family) -> None:
-    cluster, samples = described(tiny_family, 1e-9)
+    cluster, samples = described(tiny_family, 1e-7)
 
     with pytest.raises(EmulationError, match="too slow to play the plan"):
         check_reach(cluster, tiny_family, plan(fastest(10), cluster), samples)
