@@ -120,7 +120,7 @@ async def _happen(boards: EmulatedCluster, event: object) -> None:
             await asyncio.sleep(at_s)
             boards.kill(node)
         case _:
-            raise NotImplementedError(f"emulated boards cannot play {event}")
+            raise ValueError(f"emulated boards cannot play {event}")
 
 
 def rehearse(cluster: Cluster, scenario: Scenario, paces: Paces | None = None) -> Receipt:
