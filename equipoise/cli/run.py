@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -47,6 +48,7 @@ from equipoise.runtime.execution import Done, Job, execute, truth_of
 from equipoise.runtime.inputs import Items, find_items
 from equipoise.runtime.outputs import PredictionFile, check_output, refuse_unknown_ending
 from equipoise.runtime.receipt import write_receipt
+from equipoise.runtime.request_log import RequestLog
 
 
 def run(
@@ -67,7 +69,10 @@ def run(
         Path | None, typer.Option(metavar="FILE", help="Write predictions here, as .jsonl or .csv, as they come.")
     ] = None,
     receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the receipt here, as JSON.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing --out and --receipt files.")] = False,
+    log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every event here, as JSON lines, as they come.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing output files.")] = False,
     cluster: Annotated[
         str | None,
         typer.Option(metavar="live|FILE", help="'live': the nodes that are there. A description's boards: --emulate."),
@@ -102,7 +107,7 @@ def run(
         confidence=confidence,
     )
     strategy_named(strategy)
-    _check_outputs(out, receipt, force=force)
+    _check_outputs(out, {"--out": out, "--receipt": receipt, "--log": log}, force=force)
     loaded = load_family(family_folder(family))
     items = find_items(inputs)
     truth = _truth(items, labels, loaded)
@@ -128,7 +133,7 @@ def run(
             seed=seed,
             conditions=access.conditions,
         )
-        done = loop.run(_run(job, access, out))
+        done = loop.run(_run(job, access, out, log))
     try:
         if receipt is not None:
             write_receipt(receipt, done.receipt)  # first, because whoever reads what is printed may have gone
@@ -140,14 +145,17 @@ def run(
     raise typer.Exit(exit_code(done.receipt))
 
 
-def _check_outputs(out: Path | None, receipt: Path | None, *, force: bool) -> None:
+def _check_outputs(out: Path | None, named: Mapping[str, Path | None], *, force: bool) -> None:
     if out is not None:
         refuse_unknown_ending(out)
-        check_output(out, force=force)
-    if receipt is not None:
-        check_output(receipt, force=force)
-        if out is not None and out.resolve() == receipt.resolve():
-            raise UsageError(f"--out and --receipt both name {out}; give each a file of its own")
+    taken: dict[Path, str] = {}
+    for option, path in named.items():
+        if path is None:
+            continue
+        check_output(path, force=force)
+        other = taken.setdefault(path.resolve(), option)
+        if other != option:
+            raise UsageError(f"{other} and {option} both name {path}; give each a file of its own")
 
 
 def _truth(items: Items, labels: Path | None, family: Family) -> dict[int, int]:
@@ -198,15 +206,20 @@ def _plan_to_follow(request: Request, access: Access, strategy: str, report: Rep
     return plan
 
 
-async def _run(job: Job, access: Access, out: Path | None) -> Done:
+async def _run(job: Job, access: Access, out: Path | None, log: Path | None) -> Done:
     async with access.open(job.plan, job.items) as reached:
         job = replace(job, cluster=reached.cluster)
         predictions = _predictions(job, out) if out is not None else None  # only now: creating it empties the file
         with (
+            RequestLog(log) if log is not None else nullcontext() as noted,
             LiveView(console_for(sys.stderr), job.plan, title=access.title) as view,
             interrupted_by(signal.SIGINT) as interrupt,
         ):
-            done = await execute(job, reached.fabric, sink=predictions, on_progress=view, interrupt=interrupt)
+            done = await execute(
+                job, reached.fabric, sink=predictions, on_progress=view, on_step=noted, interrupt=interrupt
+            )
+    if noted is not None and noted.error is not None:
+        print(f"equipoise: warning: {noted.error}", file=sys.stderr)
     if predictions is None:
         return done
     try:

@@ -17,7 +17,7 @@ from equipoise.fabric.base import Fabric
 from equipoise.fabric.messages import Answer
 from equipoise.families.identity import identity_of
 from equipoise.families.items import item_key
-from equipoise.runtime.coordinator import Hooks, OnProgress, Ran, run_request
+from equipoise.runtime.coordinator import Hooks, OnProgress, OnStep, Ran, run_request
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.outputs import Scorecard, Sink, Sinks
 from equipoise.runtime.receipt import make_receipt
@@ -56,6 +56,7 @@ async def execute(
     *,
     sink: Sink | None = None,
     on_progress: OnProgress | None = None,
+    on_step: OnStep | None = None,
     interrupt: asyncio.Event | None = None,
 ) -> Done:
     """Run the job to its end, be it early, and say how it went; answers go to `sink` as they come."""
@@ -74,7 +75,7 @@ async def execute(
         planner=CachingPlanner(strategy),
         first_plan=job.plan,
         interrupt=interrupt,
-        hooks=Hooks(on_progress=on_progress),
+        hooks=Hooks(on_progress=on_progress, on_step=on_step),
     )
     return Done(receipt=_receipt(job, guard.correct(ran), scorecard), error=guard.error)
 

@@ -70,6 +70,7 @@ def boards(path: Path, **changes: object) -> Path:
         (["--emulate"], "--emulate needs --cluster"),
         (["--out", "p.txt"], "predictions are written as .jsonl or .csv, not as 'p.txt'"),
         (["--out", "r.csv", "--receipt", "r.csv"], "--out and --receipt both name r.csv"),
+        (["--receipt", "r.json", "--log", "r.json"], "--receipt and --log both name r.json"),
     ],
 )
 def test_options_that_make_no_sense_are_named_with_their_value(equipoise: Run, options: list[str], message: str):

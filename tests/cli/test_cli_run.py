@@ -80,6 +80,20 @@ def test_every_item_is_predicted_once_as_json_lines(run: Run, folder: Path):
     assert (darkest["class_index"], darkest["label"]) == (0, "black")
 
 
+def test_the_log_has_every_task_and_every_accepted_answer(run: Run, folder: Path):
+    assert run("--deadline-s", "30", "--out", "p.jsonl", "--log", "log.jsonl") == 0
+
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    tasks = {sent["task"]: sent for line in lines for sent in line.get("sent", ())}
+    accepted = {item: tasks[line["task"]] for line in lines for item in line.get("accepted", ())}
+    rows = [json.loads(line) for line in (folder / "p.jsonl").read_text().splitlines()]
+    assert {f"grey.npy#{item}": (task["node"], task["variant"]) for item, task in accepted.items()} == {
+        row["item"]: (row["node"], row["variant"]) for row in rows
+    }
+    assert sum(len(line.get("accepted", ())) for line in lines) == ITEMS
+    assert lines[-1]["finished"]["outcome"] == "answered"
+
+
 def test_with_json_the_receipt_is_all_that_is_printed(run: Run, capsys: pytest.CaptureFixture[str]):
     assert run("--throughput-per-s", "2", "--min-accuracy", "0.5", "--json") == 0
 
