@@ -7,6 +7,8 @@ import msgspec
 from equipoise.core.plan import Plan
 from equipoise.core.request import Request, Requirement
 
+RUNNING = "running"  # the outcome while there is none yet; a coordinator that is killed leaves it behind
+
 _ROUNDING = 1e-9  # a floor that is met exactly in theory may be missed by this much in floating point
 
 
@@ -71,12 +73,52 @@ class RanShare(msgspec.Struct, frozen=True, kw_only=True):
     last_answer_s: float | None
 
 
+class Acknowledged(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the predictions file is on the disk: so many lines, the bytes up to there and their SHA-256."""
+
+    lines: int
+    bytes: int
+    sha256: str
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for besides the requirement: with it, a run that was cut short can go on.
+
+    Paths are as they were given, seen from `folder`. `accuracies` are those that the variants were planned with.
+    `predictions` is None until the predictions file was begun, and where there is none.
+    """
+
+    folder: str
+    inputs: tuple[str, ...]
+    inputs_sha256: str  # of the items' names, and of their files' sizes and times of change
+    family: str
+    family_sha256: str  # of everything that an answer depends on
+    labels: str | None = None
+    out: str | None = None
+    cluster: str | None = None
+    emulate: bool = False
+    nodes: int = 1
+    cluster_name: str
+    connect: tuple[str, ...] = ()
+    insecure: bool = False
+    started_at: str = ""  # when work began: wall-clock time, the only clock that outlives a process, in UTC
+    accuracies: dict[str, float] = {}
+    predictions: Acknowledged | None = None
+
+
+class Resumption(msgspec.Struct, frozen=True, kw_only=True):
+    """A run was gone on with, `after_s` seconds after it had begun, when `answered` items had their answer."""
+
+    after_s: float
+    answered: int
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Promised against measured.
 
     `latency_s` runs from the first task sent to the last answer kept, None if there is no answer. `answered` counts
     items with a class, `bad` names those that nobody can read, `unanswered` those that were given up. Together
-    they are `items`.
+    they are `items`, once the run is over: until then `outcome` is "running", and what is open is not named.
     """
 
     equipoise: str  # the version that wrote it
@@ -102,6 +144,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     shares: tuple[RanShare, ...]
     simulated: bool = False  # nothing was run; times are virtual
     lost: tuple[LostNode, ...] = ()  # in the order of the losses
+    resumed: tuple[Resumption, ...] = ()
+    origin: Origin | None = None  # None where nobody could go on with it, as in a simulation
 
 
 def judge(

@@ -44,6 +44,7 @@ from equipoise.runtime.outputs import Sink
 Planner = Callable[[AskForPlan], Plan]
 OnProgress = Callable[[Progress], None]
 OnStep = Callable[[Event | None, list[Command]], None]  # None is the start
+OnLost = Callable[[LostNode], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ class Hooks:
 
     on_progress: OnProgress | None = None  # some ten times a second, and when it is over
     on_step: OnStep | None = None  # every event with the commands that it led to
+    on_lost: OnLost | None = None  # every loss of a node, also of one that comes back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +144,8 @@ class _Run:
     events: asyncio.Queue[Event | BaseException] = field(default_factory=asyncio.Queue)
     sent: dict[int, SendTask] = field(default_factory=dict)  # not yet answered
     answers: dict[int, tuple[Answer, ...]] = field(default_factory=dict)  # of a TaskDone not yet handled
-    losses: list[NodeLost] = field(default_factory=list)
+    started_s: float = 0.0
+    losses: list[LostNode] = field(default_factory=list)
     at_work: set[asyncio.Task[None]] = field(default_factory=set)
     alarm: asyncio.TimerHandle | None = None
 
@@ -152,8 +155,8 @@ class _Run:
             if interrupt is not None:
                 self._spawn(self._interrupt_when(interrupt))
             self._spawn(self._report_progress())
-            started_s = _now_s()
-            self._perform(None, self.dispatcher.start(started_s, first_plan))
+            self.started_s = _now_s()
+            self._perform(None, self.dispatcher.start(self.started_s, first_plan))
             while self.dispatcher.finish is None:
                 self._step(await self.events.get())
         finally:
@@ -164,11 +167,8 @@ class _Run:
         return Ran(
             finish=self.dispatcher.finish,
             progress=progress,
-            elapsed_s=_now_s() - started_s,
-            lost=tuple(
-                LostNode(node=loss.node, reason=loss.reason, after_s=max(0.0, loss.now_s - started_s))
-                for loss in self.losses
-            ),
+            elapsed_s=_now_s() - self.started_s,
+            lost=tuple(self.losses),
         )
 
     async def clean_up(self) -> None:
@@ -193,7 +193,13 @@ class _Run:
         elif isinstance(event, TaskFailed):
             del self.sent[event.task]
         elif isinstance(event, NodeLost):
-            self.losses.append(event)
+            self._note_loss(event)
+
+    def _note_loss(self, event: NodeLost) -> None:
+        after_s = max(0.0, event.now_s - self.started_s)
+        self.losses.append(LostNode(node=event.node, reason=event.reason, after_s=after_s))
+        if self.hooks.on_lost is not None:
+            self.hooks.on_lost(self.losses[-1])
 
     def _watch(self, nodes: set[str]) -> Callable[[], None]:
         present: set[str] = set()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from equipoise.core.cluster import Cluster, ProcessorId
 from equipoise.core.family import Family
 from equipoise.core.plan import Conditions, Plan
-from equipoise.core.receipt import Receipt
+from equipoise.core.receipt import Acknowledged, LostNode, Origin, Receipt
 from equipoise.core.request import Request
+from equipoise.dispatch.commands import Finish
 from equipoise.dispatch.coordination import CachingPlanner, dispatcher_for
+from equipoise.dispatch.progress import Progress
 from equipoise.errors import OutputError
 from equipoise.fabric.base import Fabric
 from equipoise.fabric.messages import Answer
@@ -19,6 +23,7 @@ from equipoise.families.identity import identity_of
 from equipoise.families.items import item_key
 from equipoise.runtime.coordinator import Hooks, OnProgress, OnStep, Ran, run_request
 from equipoise.runtime.inputs import Items
+from equipoise.runtime.journal import Journal
 from equipoise.runtime.outputs import Scorecard, Sink, Sinks
 from equipoise.runtime.receipt import make_receipt
 
@@ -28,7 +33,7 @@ class Job:
     """A request, the plan to follow, and what it is about.
 
     `truth` has the right class by item index, for items with a label. `seed` is that of the random order in which
-    items are given out. `conditions` are those of the processors at the start.
+    items are given out. `conditions` are those of the processors at the start. `origin` is for the receipt.
     """
 
     request: Request
@@ -40,6 +45,7 @@ class Job:
     emulated: bool = False
     seed: int = 0
     conditions: Conditions = field(default_factory=dict)
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,26 +64,82 @@ async def execute(
     on_progress: OnProgress | None = None,
     on_step: OnStep | None = None,
     interrupt: asyncio.Event | None = None,
+    journal: Journal | None = None,
 ) -> Done:
-    """Run the job to its end, be it early, and say how it went; answers go to `sink` as they come."""
-    interrupt = interrupt or asyncio.Event()
-    scorecard = Scorecard(job.truth)
-    guard = _Guard(Sinks(*([sink] if sink else []), scorecard), interrupt)
-    strategy = job.plan.strategy
-    dispatcher = dispatcher_for(job.request, job.cluster, strategy, seed=job.seed, conditions=job.conditions)
-    ran = await run_request(
-        dispatcher,
-        cluster=job.cluster,
-        family=identity_of(job.family),
-        fabric=fabric,
-        items=job.items,
-        sink=guard,
-        planner=CachingPlanner(strategy),
-        first_plan=job.plan,
-        interrupt=interrupt,
-        hooks=Hooks(on_progress=on_progress, on_step=on_step),
-    )
-    return Done(receipt=_receipt(job, guard.correct(ran), scorecard), error=guard.error)
+    """Run the job to its end, be it early, and say how it went; answers go to `sink` as they come, and to `journal`.
+
+    The journal is closed afterwards. Raises OutputError if it cannot be begun.
+    """
+    journal = journal or Journal()
+    run = _Execution(job, [keeper for keeper in (journal.sink, sink) if keeper], interrupt or asyncio.Event())
+    async with journal.kept(run.receipt_so_far, run.guard.give_up):
+        ran = await run.to_the_end(fabric, on_progress, on_step)
+    return run.done(ran, journal)
+
+
+class _Execution:
+    """A job under way, and what its receipt would say by now."""
+
+    def __init__(self, job: Job, sinks: Sequence[Sink], interrupt: asyncio.Event) -> None:
+        self.job = job
+        self.scorecard = Scorecard(job.truth)
+        self.guard = _Guard(Sinks(*sinks, self.scorecard), interrupt)
+        self._interrupt = interrupt
+        self._lost: list[LostNode] = []
+        self._dispatcher = dispatcher_for(
+            job.request, job.cluster, job.plan.strategy, seed=job.seed, conditions=job.conditions
+        )
+        self._started_s: float | None = None
+
+    async def to_the_end(self, fabric: Fabric, on_progress: OnProgress | None, on_step: OnStep | None) -> Ran:
+        job = self.job
+        self._started_s = asyncio.get_running_loop().time()
+        return await run_request(
+            self._dispatcher,
+            cluster=job.cluster,
+            family=identity_of(job.family),
+            fabric=fabric,
+            items=job.items,
+            sink=self.guard,
+            planner=CachingPlanner(job.plan.strategy),
+            first_plan=job.plan,
+            interrupt=self._interrupt,
+            hooks=Hooks(on_progress=on_progress, on_step=on_step, on_lost=self._lost.append),
+        )
+
+    def receipt_so_far(self, written: Acknowledged | None) -> Receipt:
+        """What the receipt says while the request runs, or before it does, once so much is written."""
+        now_s = 0.0 if self._started_s is None else asyncio.get_running_loop().time()
+        return self._receipt(self._dispatcher.progress(now_s), None, tuple(self._lost), written)
+
+    def done(self, ran: Ran, journal: Journal) -> Done:
+        """How it went, with what the journal holds in the end."""
+        ran = self.guard.correct(ran)
+        written = None
+        try:
+            written = journal.close()
+        except OutputError as error:
+            self.guard.give_up(error)
+        return Done(receipt=self._receipt(ran.progress, ran.finish, ran.lost, written), error=self.guard.error)
+
+    def _receipt(
+        self, progress: Progress, finish: Finish | None, lost: tuple[LostNode, ...], written: Acknowledged | None
+    ) -> Receipt:
+        job = self.job
+        origin = job.origin and msgspec.structs.replace(job.origin, predictions=written)
+        return make_receipt(
+            request=job.request,
+            family=job.family.name,
+            plan=job.plan,
+            progress=progress,
+            finish=finish,
+            lost=lost,
+            scorecard=self.scorecard,
+            name_of=job.items.name,
+            emulated=job.emulated,
+            seed=job.seed,
+            origin=origin,
+        )
 
 
 def truth_of(items: Items, labels: Mapping[str, int]) -> dict[int, int]:
@@ -100,10 +162,15 @@ class _Guard:
             try:
                 self._sink.accept(answer, pid, variant)
             except OutputError as e:
-                self.error = e
-                self._interrupt.set()
+                self.give_up(e)
         if self.error is not None:
             self._lost.append(answer.item)
+
+    def give_up(self, error: OutputError) -> None:
+        """Answers can no longer be kept: end the request."""
+        if self.error is None:
+            self.error = error
+            self._interrupt.set()
 
     def correct(self, ran: Ran) -> Ran:
         """The same end, with the items whose answers were lost among the unanswered."""
@@ -111,18 +178,3 @@ class _Guard:
             return ran
         unanswered = (*ran.finish.unanswered, *self._lost)
         return replace(ran, finish=replace(ran.finish, unanswered=unanswered, reason=str(self.error)))
-
-
-def _receipt(job: Job, ran: Ran, scorecard: Scorecard) -> Receipt:
-    return make_receipt(
-        request=job.request,
-        family=job.family.name,
-        plan=job.plan,
-        progress=ran.progress,
-        finish=ran.finish,
-        lost=ran.lost,
-        scorecard=scorecard,
-        name_of=job.items.name,
-        emulated=job.emulated,
-        seed=job.seed,
-    )

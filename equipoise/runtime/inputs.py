@@ -7,6 +7,7 @@ An item is one image file, or one row of a `.npy` array. Its name is the path as
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +33,9 @@ class Items(Protocol):
 
 
 class _Source(Protocol):
-    """Some consecutive items."""
+    """Some consecutive items out of one file."""
+
+    path: Path
 
     def __len__(self) -> int: ...
 
@@ -112,6 +115,20 @@ class ItemList:
         """The item as it travels. Raises InputError."""
         source, row = self._find(index)
         return source.payload(row)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file of each source, in the order given."""
+        return tuple(source.path for source in self._sources)
+
+    def fingerprint(self) -> str:
+        """The SHA-256 of which items these are: their names, and the size and time of change of each file."""
+        told = hashlib.sha256()
+        for source in self._sources:
+            state = source.path.stat() if source.path.exists() else None
+            changed = (state.st_size, state.st_mtime_ns) if state is not None else None
+            told.update(repr((os.fsencode(source.path), len(source), changed)).encode())
+        return told.hexdigest()
 
     def _find(self, index: int) -> tuple[_Source, int]:
         place = bisect_right(self._starts, index) - 1

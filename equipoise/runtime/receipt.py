@@ -14,12 +14,25 @@ import equipoise
 from equipoise.core.accuracy import wilson_interval
 from equipoise.core.cluster import ProcessorId
 from equipoise.core.plan import Plan
-from equipoise.core.receipt import AccuracyResult, Fault, LostNode, MeasuredAccuracy, RanShare, Receipt, judge
+from equipoise.core.receipt import (
+    RUNNING,
+    AccuracyResult,
+    Fault,
+    LostNode,
+    MeasuredAccuracy,
+    Met,
+    Origin,
+    RanShare,
+    Receipt,
+    Resumption,
+    judge,
+)
 from equipoise.core.request import Request
 from equipoise.dispatch.commands import Finish
 from equipoise.dispatch.progress import Progress, ShareDone
 from equipoise.errors import OutputError
 from equipoise.runtime.outputs import Scorecard
+from equipoise.runtime.predictions import sync_folder
 
 
 def make_receipt(
@@ -28,15 +41,18 @@ def make_receipt(
     family: str,
     plan: Plan,
     progress: Progress,
-    finish: Finish,
+    finish: Finish | None,
     lost: tuple[LostNode, ...] = (),
     scorecard: Scorecard,
     name_of: Callable[[int], str],
     emulated: bool,
     simulated: bool = False,
     seed: int,
+    resumed: tuple[Resumption, ...] = (),
+    origin: Origin | None = None,
 ) -> Receipt:
-    """The receipt of a request that is over; `progress` is its last snapshot."""
+    """The receipt of a request that is over, or while `finish` is None still runs; `progress` is its last snapshot."""
+    unanswered = finish.unanswered if finish is not None else ()
     accuracy = AccuracyResult(expected=progress.accuracy, measured=_measured(scorecard))
     latency_s = _latency_s(progress)
     return Receipt(
@@ -46,29 +62,33 @@ def make_receipt(
         emulated=emulated,
         simulated=simulated,
         seed=seed,
-        outcome=finish.outcome.value,
+        outcome=finish.outcome.value if finish is not None else RUNNING,
         requirement=request.requirement,
         plan=plan,
         items=request.items,
         answered=scorecard.answered,
         bad=tuple(Fault(item=name_of(i), reason=reason) for i, reason in sorted(scorecard.faults.items())),
-        unanswered=tuple(Fault(item=name_of(i), reason=finish.reason) for i in sorted(finish.unanswered)),
+        unanswered=tuple(Fault(item=name_of(i), reason=finish.reason) for i in sorted(unanswered)) if finish else (),
         latency_s=latency_s,
         throughput_per_s=progress.answered / latency_s if latency_s else 0.0,
         accuracy=accuracy,
         met=judge(
             request,
             answered=scorecard.answered,
-            unanswered=len(finish.unanswered),
+            unanswered=len(unanswered),
             latency_s=latency_s,
             accuracy=accuracy,
-        ),
+        )
+        if finish is not None
+        else Met(performance=False, accuracy=False),  # not yet
         replanned=progress.replanned,
         resent=progress.resent,
         duplicated=progress.duplicated,
         dropped=progress.dropped,
         shares=tuple(_ran_shares(plan, progress.shares)),
         lost=lost,
+        resumed=resumed,
+        origin=origin,
     )
 
 
@@ -111,6 +131,7 @@ def _replace(path: Path, text: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -90,4 +91,22 @@ def test_ctrl_c_keeps_the_answers_so_far_and_says_what_is_missing(command: subpr
     assert receipt["answered"] == len(kept) > 0
     assert {fault["item"] for fault in receipt["unanswered"]} == {f"grey.npy#{row}" for row in range(ITEMS)} - set(kept)
     assert "without answer:" in printed
+    assert not psutil.wait_procs(boards, timeout=10)[1]
+
+
+def test_a_coordinator_that_is_killed_leaves_a_receipt_that_says_what_it_was_doing(
+    command: subprocess.Popen[str], tmp_path: Path
+):
+    boards = psutil.Process(command.pid).children()
+
+    command.kill()
+    command.communicate()
+
+    receipt, written = receipt_in(tmp_path), (tmp_path / "p.jsonl").read_bytes()
+    assert (receipt["outcome"], receipt["items"]) == ("running", ITEMS)
+    assert receipt["met"] == {"performance": False, "accuracy": False}
+    assert (receipt["requirement"]["deadline_s"], receipt["plan"]["items"]) == (600, ITEMS)
+    assert (receipt["origin"]["inputs"], receipt["origin"]["out"]) == (["grey.npy"], "p.jsonl")
+    acknowledged = receipt["origin"]["predictions"]
+    assert hashlib.sha256(written[: acknowledged["bytes"]]).hexdigest() == acknowledged["sha256"]
     assert not psutil.wait_procs(boards, timeout=10)[1]

@@ -10,7 +10,8 @@ import pytest
 from equipoise.core.cluster import ProcessorId
 from equipoise.errors import OutputError, UsageError
 from equipoise.fabric.messages import Answer
-from equipoise.runtime.outputs import PredictionFile, Scorecard, Sinks, check_output
+from equipoise.runtime.outputs import Scorecard, Sinks, check_output
+from equipoise.runtime.predictions import PredictionFile
 
 PI = ProcessorId("pi4", "cpu")
 CAT = Answer(item=0, classes=(281, 7), scores=(0.875, 0.125))
@@ -19,7 +20,7 @@ NAMES = ["photos/a,b.jpg", "photos/b.jpg"]
 
 
 def predictions(path: Path) -> PredictionFile:
-    return PredictionFile(path, name_of=NAMES.__getitem__, label_of=lambda index: f"class {index}")
+    return PredictionFile(path, name_of=NAMES.__getitem__, label_of=lambda index: f"class {index}").begin()
 
 
 def test_json_lines_say_what_an_item_is_and_who_says_so(tmp_path: Path):
@@ -65,7 +66,7 @@ def test_a_line_is_in_the_file_as_soon_as_the_answer_is_in(tmp_path: Path):
 
 def test_names_that_are_not_unicode_come_out_byte_for_byte(tmp_path: Path):
     name = os.fsdecode(b"photos/caf\xe9.jpg")
-    with PredictionFile(tmp_path / "p.jsonl", name_of=lambda _: name, label_of=str) as file:
+    with PredictionFile(tmp_path / "p.jsonl", name_of=lambda _: name, label_of=str).begin() as file:
         file.accept(CAT, PI, "small")
 
     assert b"photos/caf\xe9.jpg" in (tmp_path / "p.jsonl").read_bytes()

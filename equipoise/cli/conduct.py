@@ -1,0 +1,171 @@
+"""What `run` does once it is clear what is asked: reach the cluster, plan, carry out, report."""
+
+from __future__ import annotations
+
+import datetime as dt
+import signal
+import sys
+import time
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+import typer
+
+from equipoise.cli.access import Access, boards_of, this_machine
+from equipoise.cli.live import LIVE, live_cluster
+from equipoise.cli.loop import Loop
+from equipoise.cli.network import network_of
+from equipoise.cli.render import best_accuracy_on, console_for
+from equipoise.cli.render_live import LiveView
+from equipoise.cli.report import DECLINED, Report, exit_code
+from equipoise.core.family import Family
+from equipoise.core.plan import Plan
+from equipoise.core.receipt import Origin, Receipt
+from equipoise.core.request import Request
+from equipoise.errors import InputError, UsageError
+from equipoise.families.labels import load_labels
+from equipoise.runtime.admission import admit
+from equipoise.runtime.coordinator import interrupted_by
+from equipoise.runtime.execution import Done, Job, execute, truth_of
+from equipoise.runtime.inputs import Items
+from equipoise.runtime.journal import Journal
+from equipoise.runtime.predictions import PredictionFile
+from equipoise.runtime.receipt import write_receipt
+from equipoise.runtime.request_log import RequestLog
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errand:
+    """A request with everything that it is about, before it is known who can do it."""
+
+    request: Request
+    family: Family
+    items: Items
+    truth: dict[int, int]
+    strategy: str
+    seed: int
+    origin: Origin  # as far as it is known before work begins
+
+
+def conduct(errand: Errand, report: Report, *, receipt: Path | None, log: Path | None, best_effort: bool) -> NoReturn:
+    """Plan the request, carry it out and report; leaves with the exit code that `run` promises.
+
+    Raises what reaching a cluster raises, and OutputError if answers or the receipt could not be kept.
+    """
+    with Loop() as loop, ExitStack() as open_until_done:
+        access = _access(errand, loop, open_until_done)
+        plan = _plan_to_follow(errand, access, report, best_effort=best_effort)
+        done = loop.run(_carry_out(errand, plan, access, receipt=receipt, log=log))
+    try:
+        if receipt is not None:
+            write_receipt(receipt, done.receipt)  # first, because whoever reads what is printed may have gone
+    finally:
+        report.receipt(done.receipt)
+    if done.error is not None:
+        raise done.error
+    _refuse_nothing_readable(done.receipt)
+    raise typer.Exit(exit_code(done.receipt))
+
+
+def _access(errand: Errand, loop: Loop, open_until_done: ExitStack) -> Access:
+    asked, notes = errand.origin, console_for(sys.stderr)
+    if asked.cluster == LIVE:
+        network = network_of(cluster=asked.cluster_name, connect=asked.connect, insecure=asked.insecure)
+        reaching = live_cluster(
+            loop, network, errand.family, errand.items, at_least=asked.nodes, notes=notes, emulate=asked.emulate
+        )
+        return open_until_done.enter_context(reaching)
+    if asked.cluster is None and asked.emulate:
+        raise UsageError("--emulate needs --cluster FILE.json: the boards to play")
+    if asked.cluster is None:
+        return this_machine(errand.family, errand.items, notes=notes)
+    if not asked.emulate:
+        raise UsageError(
+            f"--cluster {asked.cluster} describes boards; add --emulate to play them here, or say --cluster {LIVE} for "
+            "the nodes that are on the network"
+        )
+    return boards_of(errand.family, Path(asked.cluster), notes)
+
+
+def _plan_to_follow(errand: Errand, access: Access, report: Report, *, best_effort: bool) -> Plan:
+    """The plan, shown; leaves with 3 if there is none and the closest is not wanted either."""
+    request = errand.request
+    plan = admit(request, access.cluster, errand.strategy, conditions=access.conditions, clock=time.perf_counter)
+    if not plan.feasible:
+        closest = plan.to_follow(request.requirement.when_late) if best_effort else None
+        report.infeasible(request, plan, best_accuracy=best_accuracy_on(access.cluster), declined=closest is None)
+        if closest is None:
+            raise typer.Exit(DECLINED)
+        plan = closest
+    report.plan(request, plan, title=access.title)
+    return plan
+
+
+async def _carry_out(errand: Errand, plan: Plan, access: Access, *, receipt: Path | None, log: Path | None) -> Done:
+    async with access.open(plan, errand.items) as reached:
+        job = _job(errand, plan, access)
+        job = replace(job, cluster=reached.cluster)
+        with (
+            RequestLog(log) if log is not None else nullcontext() as noted,
+            _predictions(errand) as predictions,
+            LiveView(console_for(sys.stderr), plan, title=access.title) as view,
+            interrupted_by(signal.SIGINT) as interrupt,
+        ):
+            journal = Journal(receipt, predictions)
+            done = await execute(
+                job, reached.fabric, on_progress=view, on_step=noted, interrupt=interrupt, journal=journal
+            )
+    if noted is not None and noted.error is not None:
+        print(f"equipoise: warning: {noted.error}", file=sys.stderr)
+    return done
+
+
+def _job(errand: Errand, plan: Plan, access: Access) -> Job:
+    origin = msgspec.structs.replace(
+        errand.origin,
+        started_at=dt.datetime.now(dt.timezone.utc).isoformat(),
+        accuracies={variant.name: variant.accuracy for variant in access.cluster.variants},
+    )
+    return Job(
+        request=errand.request,
+        plan=plan,
+        family=errand.family,
+        cluster=access.cluster,
+        items=errand.items,
+        truth=errand.truth,
+        emulated=access.emulated,
+        seed=errand.seed,
+        conditions=access.conditions,
+        origin=origin,
+    )
+
+
+def _predictions(errand: Errand) -> AbstractContextManager[PredictionFile | None]:
+    out = errand.origin.out
+    if out is None:
+        return nullcontext()
+    return PredictionFile(Path(out), name_of=errand.items.name, label_of=errand.family.label)
+
+
+def truth_in(items: Items, labels: Path | None, family: Family) -> dict[int, int]:
+    """The right class by item index; that no item has one is told."""
+    if labels is None:
+        return {}
+    found = load_labels(labels, family)
+    truth = truth_of(items, found)
+    if not truth:
+        print(
+            f"equipoise: warning: {labels} labels none of the items, so accuracy is not measured; "
+            f"it labels {next(iter(found), 'nothing')}, the first item is {items.name(0)}",
+            file=sys.stderr,
+        )
+    return truth
+
+
+def _refuse_nothing_readable(receipt: Receipt) -> None:
+    if len(receipt.bad) == receipt.items:
+        first = receipt.bad[0]
+        raise InputError(f"none of the {receipt.items} items could be read; the first: {first.item}: {first.reason}")
