@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench paper clean
+.PHONY: help demo test check format bench paper chaos clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,9 @@ bench: $(VENV)/.installed  ## run every benchmark; figures go to out/
 
 paper: $(VENV)/.installed  ## the paper's evaluation: every figure of the laboratory, as a page in out/paper
 	$(BIN)/equipoise lab paper --out out/paper
+
+chaos: $(VENV)/.installed  ## as root: 200 requests on four hosts under faults; what was found goes to out/chaos
+	$(BIN)/python -m benchmarks.chaos --out out/chaos
 
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

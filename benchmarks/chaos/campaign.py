@@ -1,0 +1,157 @@
+"""The campaign: warm-up, a faultless run, a run under faults, and links and nodes that are harmed one at a time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.chaos.attempt import Attempt, attempt, settled
+from benchmarks.chaos.boards import Boards, Footprint, four_boards
+from benchmarks.chaos.harm import CUTS, SPARED, Harm, draw
+from benchmarks.chaos.work import Work, work_in
+
+_SETTLES_WITHIN_S = 15.0
+_HARMED_AFTER_S = 1.0
+
+OnAttempt = Callable[[str, Attempt], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How much of everything. Requests are sized so that the boards need some two thirds of the deadline."""
+
+    seed: int = 1
+    warm_up: int = 4
+    faultless: int = 10
+    faulty: int = 200
+    variants: int = 3
+    items: int = 400
+    deadline_s: float = 2.5
+    mended_after_s: tuple[float, ...] = (0.5, 1.0, 1.3, 1.6, 2.0, 2.3, 2.6, 3.0, 5.0, 10.0)
+    long_items: int = 12_000
+    long_deadline_s: float = 60.0
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node's process has taken after a request of its life."""
+
+    board: str
+    life: int
+    request: int
+    memory_bytes: int
+    threads: int
+    files: int
+
+
+class Campaign(msgspec.Struct, kw_only=True):
+    """All that was done and found."""
+
+    seed: int
+    family: str
+    faultless: list[Attempt]
+    faulty: list[Attempt]
+    mended: list[Attempt]
+    memory: list[Memory]
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Every request that counts."""
+        return [*self.faultless, *self.faulty, *self.mended]
+
+    @property
+    def wrong(self) -> list[str]:
+        """Everything that must not be; empty if all is well."""
+        return [f"request {one.number}: {sentence}" for one in self.attempts for sentence in one.wrong]
+
+
+def run_campaign(folder: Path, settings: Settings, on_attempt: OnAttempt = lambda phase, one: None) -> Campaign:
+    """Do it all on hosts of its own, in `folder`. Raises RuntimeError if they cannot be built here."""
+    short, long = folder / "short", folder / "long"
+    short.mkdir()
+    long.mkdir()
+    work = work_in(short, settings.items, settings.variants)
+    with four_boards(folder, work.family) as boards:
+        going = _Going(boards, settings, on_attempt)
+        for _ in range(settings.warm_up):
+            going.once("warm-up", work, ())
+        faultless = [going.once("faultless", work, ()) for _ in range(settings.faultless)]
+        going.limit()
+        chance = random.Random(settings.seed)
+        faulty = [
+            going.once("faulty", work, draw(chance, tuple(boards.boards), 0.6 * settings.deadline_s))
+            for _ in range(settings.faulty)
+        ]
+        mended = list(going.mended(work_in(long, settings.long_items, settings.variants)))
+    return Campaign(
+        seed=settings.seed,
+        family=work.family.name,
+        faultless=faultless,
+        faulty=faulty,
+        mended=mended,
+        memory=going.memory,
+    )
+
+
+class _Going:
+    """The campaign under way."""
+
+    def __init__(self, boards: Boards, settings: Settings, on_attempt: OnAttempt) -> None:
+        self._boards = boards
+        self._settings = settings
+        self._on_attempt = on_attempt
+        self._requests = 0
+        self._seen: list[Mapping[str, Footprint]] = []
+        self._limits: dict[str, Footprint] = {}
+        self.memory: list[Memory] = []
+
+    def once(self, phase: str, work: Work, harms: Sequence[Harm], *, long: bool = False) -> Attempt:
+        """One request; then whatever it left has gone, or is told."""
+        self._requests += 1
+        deadline_s = self._settings.long_deadline_s if long else self._settings.deadline_s
+        one = attempt(self._boards, work, self._requests, harms, deadline_s=deadline_s, until_back=long)
+        found, left = settled(self._boards, self._limits, within_s=_SETTLES_WITHIN_S)
+        one = msgspec.structs.replace(one, wrong=(*one.wrong, *left))
+        self._seen.append(found)
+        self._remember(found)
+        self._on_attempt(phase, one)
+        return one
+
+    def limit(self) -> None:
+        """From now on a node may have no more than it ever had so far."""
+        self._limits = {
+            name: Footprint(
+                memory_bytes=max(seen[name].memory_bytes for seen in self._seen),
+                threads=max(seen[name].threads for seen in self._seen),
+                files=max(seen[name].files for seen in self._seen),
+                children=0,
+                peers=max(seen[name].peers for seen in self._seen),
+            )
+            for name in self._boards.boards
+        }
+
+    def mended(self, work: Work) -> Iterator[Attempt]:
+        """Long requests, each with one board that is cut off, frozen or killed for a while."""
+        names = [name for name in self._boards.boards if name != SPARED]
+        for number, for_s in enumerate(self._settings.mended_after_s):
+            kinds = (f"cut {CUTS[number % 3]}", f"cut {CUTS[(number + 1) % 3]}", ("frozen", "killed")[number % 2])
+            for turn, kind in enumerate(kinds):
+                board = names[(number + turn) % len(names)]
+                harm = Harm(kind=kind, board=board, at_s=_HARMED_AFTER_S, for_s=for_s)
+                yield self.once("mended", work, (harm,), long=True)
+
+    def _remember(self, found: Mapping[str, Footprint]) -> None:
+        for name, footprint in found.items():
+            self.memory.append(
+                Memory(
+                    board=name,
+                    life=self._boards.boards[name].lives,
+                    request=self._requests,
+                    memory_bytes=footprint.memory_bytes,
+                    threads=footprint.threads,
+                    files=footprint.files,
+                )
+            )

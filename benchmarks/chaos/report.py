@@ -1,0 +1,147 @@
+"""What a campaign found, as tables in Markdown and as a plot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.chaos.attempt import BROKEN, KEPT, Attempt
+from benchmarks.chaos.campaign import Campaign, Memory
+from benchmarks.chaos.harm import SPARED
+from benchmarks.chaos.recovery import Recovery
+
+_LEASE_S = 2.0
+_WARM_REQUESTS = 10  # of a process's life: until its models are loaded and its pools are filled
+
+
+class Measure(NamedTuple):
+    """A recovery time: what it is called, its goal, and which recoveries have it."""
+
+    name: str
+    goal: float
+    values: Callable[[Recovery], float | None]
+
+
+def _noticed(*kinds: str) -> Callable[[Recovery], float | None]:
+    return lambda one: one.noticed_s if one.kind.startswith(kinds) else None
+
+
+def _back(*kinds: str) -> Callable[[Recovery], float | None]:
+    return lambda one: one.back_s if one.kind.startswith(kinds) else None
+
+
+MEASURES = (
+    Measure("a killed node is noticed, s", 0.1, _noticed("killed")),
+    Measure("a silently cut link is noticed, s", 2.5, _noticed("cut")),
+    Measure("a frozen node is noticed, s", 2.5, _noticed("frozen")),
+    Measure(
+        "from noticing to the first task of a new plan at another board, s", math.inf, lambda one: one.taken_over_s
+    ),
+    Measure("tasks that this board answered in between", 1, lambda one: one.tasks_between),
+    Measure("a mended link is back in use, s", 8.0, _back("cut")),
+    Measure("a thawed node is back in use, s", 8.0, _back("frozen")),
+    Measure("a node that was started again is back in use, s (starting included)", math.inf, _back("killed")),
+)
+
+
+def times(campaign: Campaign, measure: Measure) -> list[float]:
+    """All that were measured, in rising order. Times back in use are those of long requests: others end too early."""
+    source = campaign.mended if "back in use" in measure.name else campaign.attempts
+    found = (measure.values(recovery) for one in source for recovery in one.recoveries)
+    return sorted(value for value in found if value is not None)
+
+
+def report(campaign: Campaign) -> str:
+    """Everything, in Markdown."""
+    parts = (
+        f"Campaign of seed {campaign.seed}, family {campaign.family}.",
+        _requests_table(campaign),
+        _recovery_table(campaign),
+        _memory_sentence(campaign.memory),
+        "\n".join([f"Wrong: {len(campaign.wrong)}.", *(f"- {sentence}" for sentence in campaign.wrong[:20])]),
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _requests_table(campaign: Campaign) -> str:
+    heads = (
+        *("requests", "", "both promises kept", "late or below the floor", "coordinator killed"),
+        *("items answered", "named as unanswered", "sent again"),
+    )
+    rows = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for name, attempts in (("faultless", campaign.faultless), ("under faults", campaign.faulty)):
+        counts = [sum(one.code == code for one in attempts) for code in (KEPT, BROKEN, None)]
+        figures = (len(attempts), *counts, *(_total(attempts, what) for what in ("answered", "unanswered", "resent")))
+        rows.append(f"| {name} | " + " | ".join(map(str, figures)) + " |")
+    return "\n".join(rows)
+
+
+def _total(attempts: Sequence[Attempt], what: str) -> int:
+    if what == "unanswered":  # of those that were followed to the end
+        return sum(one.unanswered for one in attempts if one.code in (KEPT, BROKEN))
+    return sum(getattr(one, what) for one in attempts)
+
+
+def _recovery_table(campaign: Campaign) -> str:
+    rows = ["| | goal | measured | median | 90 % within | largest | within the goal |", "|---|---|---|---|---|---|---|"]
+    for measure in MEASURES:
+        found = times(campaign, measure)
+        goal = "" if math.isinf(measure.goal) else f"<= {measure.goal:g}"
+        figures = (
+            [f"{value:.3g}" for value in (median(found), float(np.quantile(found, 0.9)), found[-1])]
+            if found
+            else ["-"] * 3
+        )
+        within = f"{sum(value <= measure.goal for value in found)}" if goal else ""
+        rows.append(f"| {measure.name} | {goal} | {len(found)} | " + " | ".join(figures) + f" | {within} |")
+    return "\n".join(rows)
+
+
+def _memory_sentence(memory: Iterable[Memory]) -> str:
+    spared = [one for one in memory if one.board == SPARED]
+    warm = spared[_WARM_REQUESTS:]
+    if len(warm) < 3:
+        return "Too few requests to say how memory grows."
+    slope = slope_bytes_per_request([one.request for one in warm], [one.memory_bytes for one in warm])
+    first, last = (median(one.memory_bytes for one in part) / 1e6 for part in (warm[:10], warm[-10:]))
+    return (
+        f"Resident memory of node {SPARED}, which is never killed, over {len(warm)} requests: {first:.0f} MB at first, "
+        f"{last:.0f} MB in the end (medians of ten), {slope / 1e3:+.1f} kB per request (Theil-Sen). "
+        f"Threads: {warm[0].threads} and {warm[-1].threads}; open files: {warm[0].files} and {warm[-1].files}."
+    )
+
+
+def slope_bytes_per_request(requests: Sequence[int], memory_bytes: Sequence[int]) -> float:
+    """The median of the slopes between all pairs (Theil-Sen): single steps do not bend it."""
+    x, y = np.asarray(requests, float), np.asarray(memory_bytes, float)
+    first, second = np.triu_indices(len(x), 1)
+    return float(np.median((y[second] - y[first]) / (x[second] - x[first])))
+
+
+def draw_recoveries(campaign: Campaign, path: Path) -> None:
+    """How the recovery times are distributed: for each measure in seconds, which part is within a time."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - the short campaign among the tests draws nothing
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for measure in MEASURES:
+        found = times(campaign, measure)
+        if not found or not measure.name.partition("(")[0].strip().endswith(", s"):
+            continue
+        seconds = np.maximum(found, 1e-3)
+        axes.step(
+            seconds, np.arange(1, len(found) + 1) / len(found), where="post", label=measure.name.replace(", s", "")
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds (those below 1 ms are drawn at 1 ms)")
+    axes.set_ylabel("part of the cases within")
+    axes.axvline(_LEASE_S, color="0.8", linewidth=1)
+    axes.annotate("lease", (_LEASE_S, 0.02), color="0.5")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, loc="upper left")
+    figure.savefig(path)
