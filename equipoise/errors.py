@@ -12,6 +12,7 @@
     ├── EmulationError          this machine cannot play the described board
     ├── OutputError             results cannot be written               .path
     ├── ClusterError            no node is there, or none that could do it
+    ├── ServiceError            the service manager is not there, or refuses
     ├── TrustError              a certificate, an invitation or a signature is not good
     └── NodeError                                                       .node
         ├── NodeUnreachableError
@@ -107,6 +108,10 @@ class OutputError(EquipoiseError):
 
 class TrustError(EquipoiseError):
     """A certificate, an invitation or a signature is not good, or this machine is not in the cluster."""
+
+
+class ServiceError(EquipoiseError):
+    """The node cannot be made a service here, or is none."""
 
 
 class ClusterError(EquipoiseError):

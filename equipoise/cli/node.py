@@ -6,6 +6,7 @@ import asyncio
 import os
 import platform
 import signal
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,12 +21,15 @@ from equipoise.cli.network import (
 )
 from equipoise.cli.options import FAMILY_HELP, family_folder
 from equipoise.cli.profile import parse_split
+from equipoise.cli.service import Place, install, join_for, lasting, options_given, place_of
+from equipoise.cli.service import uninstall as uninstall_from
 from equipoise.errors import NodeError, UsageError
 from equipoise.fabric.config import DEFAULT_CLUSTER
 from equipoise.fabric.refusals import log_refusals
 from equipoise.node.live import LiveNode, LiveSettings
 from equipoise.node.log import NodeLog
-from equipoise.profiling.store import default_data_folder
+from equipoise.node.notify import Supervisor
+from equipoise.profiling.store import DATA_FOLDER_VARIABLE, default_data_folder
 
 _DRAIN_S = 30.0
 
@@ -57,6 +61,16 @@ def node(
     listen: ListenOption = None,
     connect: ConnectOption = None,
     insecure: InsecureOption = False,
+    install_service: Annotated[
+        bool, typer.Option("--install-service", help="Have systemd run this from now on, with the other options given.")
+    ] = False,
+    uninstall_service: Annotated[
+        bool, typer.Option("--uninstall-service", help="End that, and remove what was installed.")
+    ] = False,
+    service_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Only write (or remove) the service's unit file, in this folder."),
+    ] = None,
 ) -> None:
     """Offer this machine's processors to the cluster until SIGTERM or Ctrl-C.
 
@@ -64,9 +78,15 @@ def node(
     whoever is on this machine, or, with --insecure, on the local network. What has not been measured here yet is
     measured first. SIGHUP reads the families again; SIGTERM finishes what was begun. The log goes to standard error,
     a line per event.
+
+    As root, --install-service installs a service of the system (by sudo, one that runs as who called sudo), otherwise
+    one of the user's own.
     """
+    place = _service_place(install_service, uninstall_service, service_dir)
+    if uninstall_service:
+        return
     if join is not None:
-        _join(join, name, insecure=insecure)
+        _join(join, name, insecure=insecure, place=place)
     membership = own_membership(insecure=insecure)
     network = network_of(cluster=cluster_name, listen=listen or (), connect=connect or (), insecure=insecure)
     split = parse_split(split_cpu)
@@ -81,36 +101,74 @@ def node(
         memory_bytes=memory_bytes,
         insecure=network.open_to_anybody,
     )
+    if place is not None:
+        options = options_given(
+            name=name, processors=processors, split_cpu=split_cpu, memory_bytes=memory_bytes,
+            cluster_name=cluster_name if cluster_name != DEFAULT_CLUSTER else None, insecure=insecure,
+            family=lasting(family or ()), listen=listen, connect=connect,
+        )  # fmt: skip
+        install(place, options, _DRAIN_S)
+        return
     log = NodeLog()
     if membership is not None:
         log_refusals(lambda reason: log("refused", reason=reason))
-    asyncio.run(_serve(settings, log))
+    asyncio.run(_serve(settings, log, Supervisor.taken_from(os.environ)))
 
 
-def _join(invitation: str, name: str | None, *, insecure: bool) -> None:
-    from equipoise.cli.membership import as_invitation, join_cluster  # noqa: PLC0415 - takes memory that nodes can save
+def _service_place(install: bool, uninstall: bool, folder: Path | None) -> Place | None:
+    """Where a service is to be installed; None where none is. Uninstalls, if that is what is asked for."""
+    if install and uninstall:
+        raise UsageError("--install-service and --uninstall-service exclude each other")
+    if not install and not uninstall:
+        if folder is not None:
+            raise UsageError("--service-dir says where --install-service or --uninstall-service find the unit file")
+        return None
+    place = place_of(folder)
+    if uninstall:
+        uninstall_from(place)
+        return None
+    os.environ[DATA_FOLDER_VARIABLE] = str(place.data_folder)  # options are checked against what the service will find
+    return place
 
+
+def _join(invitation: str, name: str | None, *, insecure: bool, place: Place | None) -> None:
     if insecure:
         raise UsageError("--join is for a cluster that nobody else gets into, --insecure for an open one: choose")
+    if place is not None:
+        join_for(place, invitation, name)
+        return
+    from equipoise.cli.membership import as_invitation, join_cluster  # noqa: PLC0415 - takes memory that nodes can save
+
     join_cluster(as_invitation(invitation), name)
 
 
-async def _serve(settings: LiveSettings, log: NodeLog) -> None:
+async def _serve(settings: LiveSettings, log: NodeLog, supervisor: Supervisor) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     node = LiveNode(settings=settings, log=log)
     if not await _started(node, stop):
         return
+    supervisor.ready(f"node {settings.name}")
+    living = loop.create_task(supervisor.live())
     reloading: set[asyncio.Task[None]] = set()
-    loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(node.reload())))
+    loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(_reload(node, supervisor))))
     try:
         if await _until_either(stop, node.superseded) is node.superseded:
+            supervisor.stopping("it was started anew elsewhere")
             raise NodeError("it was started anew elsewhere, so that this one leaves", node=settings.name)
+        supervisor.stopping("finishing the tasks that are here")
         await node.drain(_DRAIN_S)
     finally:
         await asyncio.gather(*reloading)
         await node.close()
+        living.cancel()
+
+
+async def _reload(node: LiveNode, supervisor: Supervisor) -> None:
+    supervisor.reloading()
+    await node.reload()
+    supervisor.ready(f"node {node.settings.name}")
 
 
 async def _until_either(*events: asyncio.Event) -> asyncio.Event:

@@ -76,6 +76,8 @@ class LiveNode:
     _unsigned: dict[str, Family] = field(default_factory=dict)  # families of which not every file may be loaded
     _standing: Standing | None = None
     _moving: asyncio.Lock = field(default_factory=asyncio.Lock)  # from one session to the next
+    _found: dict[Path, str] = field(default_factory=dict)  # which family was last read from a folder
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)  # of the folders, by one reload at a time
 
     def __post_init__(self) -> None:
         if self.settings.membership is not None:
@@ -94,7 +96,7 @@ class LiveNode:
             try:
                 await self._refuse_taken_name()
                 self._processors = await surveying
-                families = await self._load_families()
+                families = [new for folder in self.settings.families for new in await self._load_family(folder)]
                 await self._serve()
             except BaseException:
                 await self._fabric.close()
@@ -133,12 +135,16 @@ class LiveNode:
             self.log("handed back", node=self.settings.name, reason=f"not done after {timeout_s:g} s")
 
     async def reload(self) -> None:
-        """Read the families' folders again; what is new or has changed is measured and offered."""
-        try:
-            families = await self._load_families()
-        except EquipoiseError as error:
-            self.log("reload failed", reason=error)
-            return
+        """Read the families' folders again: what is new is measured and offered, what is there no more is not.
+
+        A folder that cannot be read keeps its family as it was; the log says why.
+        """
+        async with self._reading:
+            families, before = [], set(self._found.values())
+            for folder in self.settings.families:
+                families += await self._load_family_again(folder)
+            for identity in before - set(self._found.values()):
+                self.repertoire.withdraw(identity)
         self.log("reloaded", node=self.settings.name, families=",".join(f.name for f in families) or None)
         for family in families:
             self._spawn(self._profile(family))
@@ -157,15 +163,21 @@ class LiveNode:
                 raise NodeError("a node of this name is already there; give this one another --name", node=name)
             await asyncio.sleep(_LOOK_AGAIN_S)
 
-    async def _load_families(self) -> list[Family]:
-        """The families that are new, or that have changed, since they were read before."""
-        families = []
-        for folder in self.settings.families:
-            family = await asyncio.to_thread(load_family, folder)
-            if identity_of(family) not in self.repertoire.identities:
-                self.repertoire.add(family, missing=len(family.models) * len(self._processors))
-                families.append(family)
-        return families
+    async def _load_family(self, folder: Path) -> list[Family]:
+        """The family in a folder, if it is new or has changed since it was read before."""
+        family = await asyncio.to_thread(load_family, folder)
+        identity = self._found[folder] = identity_of(family)
+        if identity in self.repertoire.identities:
+            return []
+        self.repertoire.add(family, missing=len(family.models) * len(self._processors))
+        return [family]
+
+    async def _load_family_again(self, folder: Path) -> list[Family]:
+        try:
+            return await self._load_family(folder)
+        except EquipoiseError as error:
+            self.log("reload failed", reason=error)
+            return []
 
     async def _serve(self) -> None:
         memory_bytes = self.settings.memory_bytes or int(0.8 * psutil.virtual_memory().available)

@@ -25,6 +25,7 @@ class Repertoire:
         self._families: dict[str, Family] = {}
         self._profiles: dict[tuple[str, str, str], Profile] = {}  # family, processor, variant
         self._missing: dict[str, int] = {}
+        self._withdrawn: set[str] = set()
 
     @classmethod
     def of(cls, family: Family, node: Node | None = None) -> Repertoire:
@@ -38,15 +39,20 @@ class Repertoire:
 
     @property
     def identities(self) -> tuple[str, ...]:
-        """Of every family, in the order in which they came."""
-        return tuple(self._families)
+        """Of every family that is offered, in the order in which they came."""
+        return tuple(identity for identity in self._families if identity not in self._withdrawn)
 
     def add(self, family: Family, *, missing: int = 0) -> str:
         """Take a family in, or in place of what was known of it; so many pairs are still to be measured."""
         identity = identity_of(family)
         self._families[identity] = family
         self._missing[identity] = missing
+        self._withdrawn.discard(identity)
         return identity
+
+    def withdraw(self, identity: str) -> None:
+        """Offer a family no longer; requests that run with it go on."""
+        self._withdrawn.add(identity)
 
     def learn(self, identity: str, processor: str, profile: Profile) -> None:
         """What a variant costs on a processor."""

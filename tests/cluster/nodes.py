@@ -15,13 +15,20 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 class NodeProcess:
-    """A node and what it logs. It is there once it says so."""
+    """A node and what it logs. It is there once it says so. `command` in place of the one that `arguments` make."""
 
-    def __init__(self, name: str, arguments: Sequence[str], environment: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        environment: dict[str, str],
+        folder: Path,
+        command: Sequence[str] | None = None,
+    ) -> None:
         self.name = name
         self.log: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "equipoise", "node", "--name", name, *arguments],
+            command or [sys.executable, "-m", "equipoise", "node", "--name", name, *arguments],
             env=environment,
             cwd=folder,
             stderr=subprocess.PIPE,
