@@ -6,6 +6,8 @@ import asyncio
 import os
 import platform
 import signal
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +55,10 @@ def node(
     memory_bytes: Annotated[
         int | None, typer.Option(min=1, help="What models may take. Default: 80 % of what is free at the start.")
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(metavar="[HOST:]PORT", help="Serve figures for Prometheus there. Default host: 127.0.0.1."),
+    ] = None,
     join: Annotated[
         str | None,
         typer.Option(metavar="INVITATION", help="Join a cluster first, if not in it already: the word, or its file."),
@@ -90,6 +96,7 @@ def node(
     membership = own_membership(insecure=insecure)
     network = network_of(cluster=cluster_name, listen=listen or (), connect=connect or (), insecure=insecure)
     split = parse_split(split_cpu)
+    metrics_at = _address(metrics) if metrics is not None else None
     settings = LiveSettings(
         name=_checked_name(name or (membership.member.name if membership else platform.node()) or "local"),
         network=network,
@@ -103,7 +110,7 @@ def node(
     )
     if place is not None:
         options = options_given(
-            name=name, processors=processors, split_cpu=split_cpu, memory_bytes=memory_bytes,
+            name=name, processors=processors, split_cpu=split_cpu, memory_bytes=memory_bytes, metrics=metrics,
             cluster_name=cluster_name if cluster_name != DEFAULT_CLUSTER else None, insecure=insecure,
             family=lasting(family or ()), listen=listen, connect=connect,
         )  # fmt: skip
@@ -112,7 +119,15 @@ def node(
     log = NodeLog()
     if membership is not None:
         log_refusals(lambda reason: log("refused", reason=reason))
-    asyncio.run(_serve(settings, log, Supervisor.taken_from(os.environ)))
+    asyncio.run(_serve(settings, log, Supervisor.taken_from(os.environ), metrics_at))
+
+
+def _address(text: str) -> tuple[str, int]:
+    """The host and port in `[HOST:]PORT`; a host of IPv6 may stand in brackets. Raises UsageError."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise UsageError(f"--metrics {text!r} must be PORT or HOST:PORT, with a port from 0 to 65535")
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
 
 
 def _service_place(install: bool, uninstall: bool, folder: Path | None) -> Place | None:
@@ -142,27 +157,44 @@ def _join(invitation: str, name: str | None, *, insecure: bool, place: Place | N
     join_cluster(as_invitation(invitation), name)
 
 
-async def _serve(settings: LiveSettings, log: NodeLog, supervisor: Supervisor) -> None:
+async def _serve(
+    settings: LiveSettings, log: NodeLog, supervisor: Supervisor, metrics_at: tuple[str, int] | None
+) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     node = LiveNode(settings=settings, log=log)
     if not await _started(node, stop):
         return
-    supervisor.ready(f"node {settings.name}")
-    living = loop.create_task(supervisor.live())
     reloading: set[asyncio.Task[None]] = set()
     loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(_reload(node, supervisor))))
     try:
-        if await _until_either(stop, node.superseded) is node.superseded:
-            supervisor.stopping("it was started anew elsewhere")
-            raise NodeError("it was started anew elsewhere, so that this one leaves", node=settings.name)
-        supervisor.stopping("finishing the tasks that are here")
-        await node.drain(_DRAIN_S)
+        async with _beside(node, supervisor, metrics_at):
+            if await _until_either(stop, node.superseded) is node.superseded:
+                supervisor.stopping("it was started anew elsewhere")
+                raise NodeError("it was started anew elsewhere, so that this one leaves", node=settings.name)
+            supervisor.stopping("finishing the tasks that are here")
+            await node.drain(_DRAIN_S)
     finally:
         await asyncio.gather(*reloading)
         await node.close()
-        living.cancel()
+
+
+@asynccontextmanager
+async def _beside(
+    node: LiveNode, supervisor: Supervisor, metrics_at: tuple[str, int] | None
+) -> AsyncGenerator[None, None]:
+    """What runs as long as a node does: signs of life, and figures where somebody wants them."""
+    async with AsyncExitStack() as stack:
+        if metrics_at is not None:
+            from equipoise.node.metrics import metrics_served  # noqa: PLC0415 - takes memory that nodes can save
+
+            address = await stack.enter_async_context(metrics_served(*metrics_at, node.observed))
+            node.log("metrics", node=node.settings.name, at=f"http://{address}/metrics")
+        living = asyncio.ensure_future(supervisor.live())
+        stack.callback(living.cancel)
+        supervisor.ready(f"node {node.settings.name}")
+        yield
 
 
 async def _reload(node: LiveNode, supervisor: Supervisor) -> None:

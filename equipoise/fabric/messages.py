@@ -21,6 +21,20 @@ class DescribeMessage(msgspec.Struct, frozen=True, kw_only=True):
     samples: tuple[bytes, ...] = ()
 
 
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """What a processor has done since its node started; tasks are dropped if they are abandoned or come too late.
+
+    `busy_s` is what all of them took, `load_s` how much of that was loading models.
+    """
+
+    tasks_done: int = 0
+    tasks_failed: int = 0
+    tasks_dropped: int = 0
+    busy_s: float = 0.0
+    loads: int = 0
+    load_s: float = 0.0
+
+
 class ProcessorStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One processor now. `queue_s` is how long it should need for all that it was sent, `resident` what is loaded.
 
@@ -35,6 +49,7 @@ class ProcessorStatus(msgspec.Struct, frozen=True, kw_only=True):
     queue_s: float = 0.0
     speed: float = 1.0
     items_done: int = 0
+    tally: Tally = Tally()
     resident: tuple[tuple[str, str], ...] = ()  # family and variant
 
 
@@ -52,7 +67,11 @@ class FamilyStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node is, has and does at this moment. What the system does not tell is None."""
+    """What a node is, has and does at this moment. What the system does not tell is None.
+
+    `models_bytes` is what loaded models take of `memory_bytes`, `coordinators` counts those whose tasks are here, and
+    `tasks_refused` those that were sent and not taken since the node started.
+    """
 
     name: str
     version: str
@@ -62,6 +81,9 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     temperature_c: float | None = None
     throttled: bool | None = None
     draining: bool = False
+    models_bytes: int = 0
+    coordinators: int = 0
+    tasks_refused: int = 0
     processors: tuple[ProcessorStatus, ...] = ()
     families: tuple[FamilyStatus, ...] = ()
 

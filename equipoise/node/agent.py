@@ -45,6 +45,7 @@ class NodeFacts:
     link: Link | None = None
     insecure: bool = False
     health: Callable[[], Health] = field(default=Health)
+    models_bytes: Callable[[], int] = field(default=int)
 
     @property
     def emulated(self) -> bool:
@@ -76,6 +77,7 @@ class NodeAgent:
         self._price = price
         self._wire = Wire(facts.link) if facts.link is not None else None
         self._draining = False
+        self._refused = 0
         self._handlers: Mapping[Verb, Handler] = {}
 
     async def start(self, more: Mapping[Verb, Handler] | None = None) -> None:
@@ -130,6 +132,9 @@ class NodeAgent:
             temperature_c=health.temperature_c,
             throttled=health.throttled,
             draining=self._draining,
+            models_bytes=self._facts.models_bytes(),
+            coordinators=len(set().union(*(worker.coordinators() for worker in self._workers.values()))),
+            tasks_refused=self._refused,
             processors=tuple(worker.status() for worker in self._workers.values()),
             families=families,
         )
@@ -176,6 +181,7 @@ class NodeAgent:
         try:
             self._worker(message.processor).submit(message, arrived_s, on_reply)
         except TaskRefusedError as refusal:
+            self._refused += 1
             return TaskReply(request=message.request, task=message.task, failure=str(refusal), leaving=self._draining)
         return await replied
 

@@ -18,6 +18,7 @@ from equipoise.engines.processors import LocalProcessor
 from equipoise.errors import EquipoiseError, ModelError, NodeError
 from equipoise.fabric.base import Verb
 from equipoise.fabric.config import ZenohSettings
+from equipoise.fabric.messages import NodeStatus
 from equipoise.fabric.zenoh import ZenohFabric
 from equipoise.families.identity import identity_of
 from equipoise.families.manifest import load_family
@@ -60,6 +61,14 @@ class LiveSettings:
     split_cpu: tuple[tuple[int, ...], ...] | None = None
     memory_bytes: int | None = None
     insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """A node at one moment."""
+
+    status: NodeStatus
+    peers: int
 
 
 @dataclass(kw_only=True, eq=False)
@@ -134,6 +143,11 @@ class LiveNode:
         if not await self._agent.drain(timeout_s):
             self.log("handed back", node=self.settings.name, reason=f"not done after {timeout_s:g} s")
 
+    async def observed(self) -> Observed:
+        """What it is and does now, and how many nodes besides are in its cluster."""
+        others = await self._fabric.look() - {self.settings.name}
+        return Observed(status=self._agent.status(families=()), peers=len(others))
+
     async def reload(self) -> None:
         """Read the families' folders again: what is new is measured and offered, what is there no more is not.
 
@@ -183,7 +197,11 @@ class LiveNode:
         memory_bytes = self.settings.memory_bytes or int(0.8 * psutil.virtual_memory().available)
         memory = ModelMemory(memory_bytes)
         facts = NodeFacts(
-            name=self.settings.name, memory_bytes=memory_bytes, insecure=self.settings.insecure, health=read_health
+            name=self.settings.name,
+            memory_bytes=memory_bytes,
+            insecure=self.settings.insecure,
+            health=read_health,
+            models_bytes=lambda: memory.used_bytes,
         )
         workers = {processor.name: self._worker(processor, memory) for processor in self._processors}
         host = self._fabric.host()

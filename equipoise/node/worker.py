@@ -15,7 +15,7 @@ import numpy as np
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor, pinned
 from equipoise.errors import EquipoiseError, ModelError
-from equipoise.fabric.messages import Answer, ProcessorStatus, TaskMessage, TaskReply
+from equipoise.fabric.messages import Answer, ProcessorStatus, Tally, TaskMessage, TaskReply
 from equipoise.families.classify import best_classes
 from equipoise.node.engines import Key, LoadedModels
 from equipoise.node.job import Job
@@ -80,6 +80,7 @@ class Worker:
         self._free_s = time.monotonic()
         self._speed = SpeedEstimator()
         self._items_done = 0
+        self._tally = Tally()
         name = f"equipoise-{processor.name}"
         self._preparers = ThreadPoolExecutor(self._settings.prepare_threads, f"{name}-prepare")
         self._answerer = ThreadPoolExecutor(1, f"{name}-answer")
@@ -130,8 +131,14 @@ class Worker:
                 queue_s=sum(self._expected_s(job) for job in jobs),
                 speed=self._speed.speed,
                 items_done=self._items_done,
+                tally=self._tally,
                 resident=tuple(self._resident),
             )
+
+    def coordinators(self) -> set[str]:
+        """Whose tasks are here."""
+        with self._changed:
+            return {job.message.coordinator for job in self._jobs() if not job.abandoned}
 
     def wait_until_idle(self, timeout_s: float) -> bool:
         """Wait until nothing is left in the queue; False if something still is after `timeout_s`."""
@@ -226,7 +233,7 @@ class Worker:
     def _perform(self, job: Job) -> TaskReply:
         started_s = max(job.arrived_s, self._free_s)
         others_s = started_s - max(job.arrived_s, self._done_s.get(job.message.request, -math.inf))
-        load_s, failure = 0.0, None
+        load_s, failure, outcome = 0.0, None, "tasks_done"
         try:
             if time.monotonic() > job.expires_s:
                 raise TaskRefusedError("it came too late to be started")
@@ -237,7 +244,9 @@ class Worker:
                 self._infer_batch(job)
         except Exception as error:  # whatever happens in an engine must not end this thread; the sender is told
             failure = _reason(error)
+            outcome = "tasks_dropped" if isinstance(error, TaskRefusedError) else "tasks_failed"
         self._free_s = time.monotonic()
+        self._count(**{outcome: 1}, busy_s=self._free_s - started_s, loads=int(load_s > 0), load_s=load_s)
         if failure is None:
             self._learn(job, self._free_s - started_s - load_s)
         return TaskReply(
@@ -248,6 +257,10 @@ class Worker:
             others_s=others_s,
             failure=failure,
         )
+
+    def _count(self, **more: float) -> None:
+        now = {name: getattr(self._tally, name) + value for name, value in more.items()}
+        self._tally = msgspec.structs.replace(self._tally, **now)
 
     def _learn(self, job: Job, run_s: float) -> None:
         message = job.message
