@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,14 +21,16 @@ from equipoise.cli.network import network_of
 from equipoise.cli.render import best_accuracy_on, console_for
 from equipoise.cli.render_live import LiveView
 from equipoise.cli.report import DECLINED, Report, exit_code
+from equipoise.core.cluster import Cluster
 from equipoise.core.family import Family
 from equipoise.core.plan import Plan
 from equipoise.core.receipt import Origin, Receipt
-from equipoise.core.request import Request
+from equipoise.core.request import Request, WhenLate
 from equipoise.errors import InputError, UsageError
 from equipoise.families.labels import load_labels
 from equipoise.runtime.admission import admit
 from equipoise.runtime.coordinator import interrupted_by
+from equipoise.runtime.earlier import Earlier, RestItems
 from equipoise.runtime.execution import Done, Job, execute, truth_of
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.journal import Journal
@@ -39,7 +41,10 @@ from equipoise.runtime.request_log import RequestLog
 
 @dataclass(frozen=True, kw_only=True)
 class Errand:
-    """A request with everything that it is about, before it is known who can do it."""
+    """A request with everything that it is about, before it is known who can do it.
+
+    With `earlier` it is what that run has left of it, and `predictions` is its file, open already.
+    """
 
     request: Request
     family: Family
@@ -48,6 +53,18 @@ class Errand:
     strategy: str
     seed: int
     origin: Origin  # as far as it is known before work begins
+    earlier: Earlier | None = None
+    predictions: PredictionFile | None = None
+
+    @property
+    def asked(self) -> Request:
+        """What is to be done now."""
+        return self.request if self.earlier is None else self.earlier.rest()
+
+    @property
+    def seen(self) -> Items:
+        """The items that are to be sent now."""
+        return self.items if self.earlier is None else RestItems(self.items, self.earlier.left)
 
 
 def conduct(errand: Errand, report: Report, *, receipt: Path | None, log: Path | None, best_effort: bool) -> NoReturn:
@@ -59,6 +76,11 @@ def conduct(errand: Errand, report: Report, *, receipt: Path | None, log: Path |
         access = _access(errand, loop, open_until_done)
         plan = _plan_to_follow(errand, access, report, best_effort=best_effort)
         done = loop.run(_carry_out(errand, plan, access, receipt=receipt, log=log))
+    hand_in(done, report, receipt)
+
+
+def hand_in(done: Done, report: Report, receipt: Path | None) -> NoReturn:
+    """Write the receipt and report it; leaves with the exit code that `run` promises."""
     try:
         if receipt is not None:
             write_receipt(receipt, done.receipt)  # first, because whoever reads what is printed may have gone
@@ -75,13 +97,13 @@ def _access(errand: Errand, loop: Loop, open_until_done: ExitStack) -> Access:
     if asked.cluster == LIVE:
         network = network_of(cluster=asked.cluster_name, connect=asked.connect, insecure=asked.insecure)
         reaching = live_cluster(
-            loop, network, errand.family, errand.items, at_least=asked.nodes, notes=notes, emulate=asked.emulate
+            loop, network, errand.family, errand.seen, at_least=asked.nodes, notes=notes, emulate=asked.emulate
         )
         return open_until_done.enter_context(reaching)
     if asked.cluster is None and asked.emulate:
         raise UsageError("--emulate needs --cluster FILE.json: the boards to play")
     if asked.cluster is None:
-        return this_machine(errand.family, errand.items, notes=notes)
+        return this_machine(errand.family, errand.seen, notes=notes)
     if not asked.emulate:
         raise UsageError(
             f"--cluster {asked.cluster} describes boards; add --emulate to play them here, or say --cluster {LIVE} for "
@@ -92,9 +114,11 @@ def _access(errand: Errand, loop: Loop, open_until_done: ExitStack) -> Access:
 
 def _plan_to_follow(errand: Errand, access: Access, report: Report, *, best_effort: bool) -> Plan:
     """The plan, shown; leaves with 3 if there is none and the closest is not wanted either."""
-    request = errand.request
+    request = errand.asked
     plan = admit(request, access.cluster, errand.strategy, conditions=access.conditions, clock=time.perf_counter)
-    if not plan.feasible:
+    if not plan.feasible and errand.earlier is not None:
+        plan = _closest(plan, request)
+    elif not plan.feasible:
         closest = plan.to_follow(request.requirement.when_late) if best_effort else None
         report.infeasible(request, plan, best_accuracy=best_accuracy_on(access.cluster), declined=closest is None)
         if closest is None:
@@ -104,16 +128,21 @@ def _plan_to_follow(errand: Errand, access: Access, report: Report, *, best_effo
     return plan
 
 
+def _closest(plan: Plan, request: Request) -> Plan:
+    """What is best done about a request that was admitted once, and can no longer be kept."""
+    when_late = request.requirement.when_late
+    return plan.to_follow(WhenLate.KEEP_FLOOR if when_late is WhenLate.STOP else when_late) or plan
+
+
 async def _carry_out(errand: Errand, plan: Plan, access: Access, *, receipt: Path | None, log: Path | None) -> Done:
-    async with access.open(plan, errand.items) as reached:
-        job = _job(errand, plan, access)
-        job = replace(job, cluster=reached.cluster)
+    async with access.open(plan, errand.seen) as reached:
         with (
             RequestLog(log) if log is not None else nullcontext() as noted,
             _predictions(errand) as predictions,
             LiveView(console_for(sys.stderr), plan, title=access.title) as view,
             interrupted_by(signal.SIGINT) as interrupt,
         ):
+            job = _job(errand, plan, access, reached.cluster)
             journal = Journal(receipt, predictions)
             done = await execute(
                 job, reached.fabric, on_progress=view, on_step=noted, interrupt=interrupt, journal=journal
@@ -123,30 +152,35 @@ async def _carry_out(errand: Errand, plan: Plan, access: Access, *, receipt: Pat
     return done
 
 
-def _job(errand: Errand, plan: Plan, access: Access) -> Job:
-    origin = msgspec.structs.replace(
-        errand.origin,
-        started_at=dt.datetime.now(dt.timezone.utc).isoformat(),
-        accuracies={variant.name: variant.accuracy for variant in access.cluster.variants},
-    )
+def _job(errand: Errand, plan: Plan, access: Access, cluster: Cluster) -> Job:
+    now, request, earlier = dt.datetime.now(dt.timezone.utc), errand.request, errand.earlier
+    accuracies = {variant.name: variant.accuracy for variant in cluster.variants} | errand.origin.accuracies
+    if earlier is not None:
+        earlier = earlier.at(now)
+        request = earlier.rest()
+        plan = admit(request, cluster, errand.strategy, conditions=access.conditions)  # in the time left by now
+        plan = plan if plan.feasible else _closest(plan, request)
     return Job(
-        request=errand.request,
+        request=request,
         plan=plan,
         family=errand.family,
-        cluster=access.cluster,
+        cluster=cluster,
         items=errand.items,
         truth=errand.truth,
         emulated=access.emulated,
         seed=errand.seed,
         conditions=access.conditions,
-        origin=origin,
+        origin=msgspec.structs.replace(
+            errand.origin, started_at=errand.origin.started_at or now.isoformat(), accuracies=accuracies
+        ),
+        earlier=earlier,
     )
 
 
 def _predictions(errand: Errand) -> AbstractContextManager[PredictionFile | None]:
     out = errand.origin.out
-    if out is None:
-        return nullcontext()
+    if errand.predictions is not None or out is None:
+        return nullcontext(errand.predictions)
     return PredictionFile(Path(out), name_of=errand.items.name, label_of=errand.family.label)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Protocol
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from equipoise.cli.render import (
     promise,
     promises_table,
     ran_table,
+    seconds,
 )
 from equipoise.core.plan import Plan
 from equipoise.core.receipt import Receipt
@@ -34,6 +36,12 @@ class Report(Protocol):
 
         `best_accuracy` is that of the most accurate variant that could be run at all.
         """
+
+    def going_on(self, receipt: str, *, answered: int, items: int, left_s: float, given_up: bool) -> None:
+        """A run that was cut short is gone on with, `left_s` before its deadline; not if the rest is given up."""
+
+    def nothing_left(self, receipt: str) -> None:
+        """A run was to be gone on with that has answered everything."""
 
     def plan(self, request: Request, plan: Plan, *, title: str) -> None:
         """This is going to be run."""
@@ -54,6 +62,22 @@ class TextReport:
             self._console.print(line)
         if declined:
             self._console.print("Nothing was run; --best-effort runs the closest plan.")
+
+    def going_on(self, receipt: str, *, answered: int, items: int, left_s: float, given_up: bool) -> None:
+        """How much is answered, and how the deadline stands."""
+        if left_s == math.inf:
+            when = "there is no deadline"
+        elif left_s > 0:
+            when = f"{seconds(left_s)} are left to the deadline"
+        else:
+            what = "the rest is given up; --deadline-s gives it more time" if given_up else "the rest runs late"
+            when = f"the deadline passed {seconds(-left_s)} ago: {what}"
+        words = f"Going on with {receipt}: {answered} of {items} items are answered, and {when}."
+        self._console.print(words, markup=False, soft_wrap=True)
+
+    def nothing_left(self, receipt: str) -> None:
+        """That nothing is done."""
+        self._console.print(f"Nothing is left to do: {receipt} has answered every item.", markup=False, soft_wrap=True)
 
     def plan(self, request: Request, plan: Plan, *, title: str) -> None:
         """The promise, who runs what, and what to expect."""
@@ -78,6 +102,12 @@ class JsonReport:
         """The plan, if there will be no receipt."""
         if declined:
             print(json.dumps(plan_json(plan), indent=2))
+
+    def going_on(self, receipt: str, *, answered: int, items: int, left_s: float, given_up: bool) -> None:
+        """Nothing: the receipt says so."""
+
+    def nothing_left(self, receipt: str) -> None:
+        """Nothing: the receipt says so."""
 
     def plan(self, request: Request, plan: Plan, *, title: str) -> None:
         """Nothing: the receipt has the plan in it."""

@@ -25,6 +25,7 @@ from equipoise.cli.options import (
 )
 from equipoise.cli.render import console_for
 from equipoise.cli.report import JsonReport, Report, TextReport
+from equipoise.cli.resume import resume as go_on_with
 from equipoise.core.receipt import Origin
 from equipoise.core.request import Request, WhenLate
 from equipoise.errors import UsageError
@@ -35,11 +36,16 @@ from equipoise.planning.strategies import strategy_named
 from equipoise.runtime.inputs import find_items
 from equipoise.runtime.outputs import check_output, refuse_unknown_ending
 
+_WITH_RESUME = {"resume", "deadline_s", "log", "force", "as_json"}
+
 
 def run(
-    inputs: Annotated[list[str], typer.Argument(help="Files, folders, patterns, .npy arrays (rows are items).")],
+    context: typer.Context,
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="Files, folders, patterns, .npy arrays (rows are items).")
+    ] = None,
     *,
-    family: Annotated[str, typer.Option(metavar="DIR", help=FAMILY_HELP)],
+    family: Annotated[str | None, typer.Option(metavar="DIR", help=FAMILY_HELP)] = None,
     deadline_s: DeadlineOption = None,
     throughput_per_s: ThroughputOption = None,
     min_accuracy: MinAccuracyOption = 0.0,
@@ -56,6 +62,10 @@ def run(
     receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the receipt here, as JSON.")] = None,
     log: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every event here, as JSON lines, as they come.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RECEIPT", help="Go on with a run that was cut short; --deadline-s is for the rest."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing output files.")] = False,
     cluster: Annotated[
@@ -80,9 +90,21 @@ def run(
     """Infer every input on unequal processors, within a deadline and above an accuracy floor.
 
     Without --cluster this machine's own processors do it; with --cluster live the nodes that are on the network, which
-    this command then coordinates. Exit codes: 0 promises kept, 2 usage, 3 declined as
-    infeasible (nothing was run), 4 a promise was broken, 1 any other error.
+    this command then coordinates. With --out and --receipt a run that was cut short can be gone on with: --resume.
+
+    Exit codes: 0 promises kept, 2 usage, 3 declined as infeasible (nothing was run), 4 a promise was broken, 1 any
+    other error.
     """
+    report: Report = JsonReport() if as_json else TextReport(console_for())
+    if resume is not None:
+        _refuse_what_the_receipt_says(context)
+        _check_outputs(None, {"--log": log}, force=force)
+        if deadline_s is not None:  # refused if it makes no sense, as everywhere
+            requirement_of(deadline_s=deadline_s, throughput_per_s=None, min_accuracy=0.0, prefer=None)
+        go_on_with(resume, report, more_s=deadline_s, log=log)
+    if not inputs or family is None:
+        missing = "inputs (files, folders, patterns or .npy arrays)" if not inputs else "--family DIR"
+        raise UsageError(f"{missing} must be given, unless --resume RECEIPT says what to go on with")
     requirement = requirement_of(
         deadline_s=deadline_s,
         throughput_per_s=throughput_per_s,
@@ -97,7 +119,6 @@ def run(
     items = find_items(inputs)
     truth = truth_in(items, labels, loaded)
     request = Request(items=len(items), requirement=requirement)
-    report: Report = JsonReport() if as_json else TextReport(console_for())
     origin = Origin(
         folder=str(Path.cwd()),
         inputs=tuple(inputs),
@@ -117,6 +138,16 @@ def run(
         request=request, family=loaded, items=items, truth=truth, strategy=strategy, seed=seed, origin=origin
     )
     conduct(errand, report, receipt=receipt, log=log, best_effort=best_effort)
+
+
+def _refuse_what_the_receipt_says(context: typer.Context) -> None:
+    given = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name not in _WITH_RESUME and source is not None and source.name == "COMMANDLINE":
+            given.append(parameter.opts[0] if parameter.opts[0].startswith("-") else "inputs")
+    if given:
+        raise UsageError(f"--resume takes {', '.join(given)} from the receipt; leave it out, or run the request anew")
 
 
 def _check_outputs(out: Path | None, named: Mapping[str, Path | None], *, force: bool) -> None:

@@ -107,10 +107,14 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resumption(msgspec.Struct, frozen=True, kw_only=True):
-    """A run was gone on with, `after_s` seconds after it had begun, when `answered` items had their answer."""
+    """A run was gone on with, `after_s` seconds after it had begun, when `answered` items had their answer.
+
+    `deadline_s` is what the rest was given then; None if the deadline of the request went on counting.
+    """
 
     after_s: float
     answered: int
+    deadline_s: float | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from equipoise.core.family import Family
 from equipoise.core.plan import Conditions, Plan
 from equipoise.core.receipt import Acknowledged, LostNode, Origin, Receipt
 from equipoise.core.request import Request
-from equipoise.dispatch.commands import Finish
+from equipoise.dispatch.commands import Finish, Outcome
 from equipoise.dispatch.coordination import CachingPlanner, dispatcher_for
 from equipoise.dispatch.progress import Progress
 from equipoise.errors import OutputError
@@ -22,6 +22,7 @@ from equipoise.fabric.messages import Answer
 from equipoise.families.identity import identity_of
 from equipoise.families.items import item_key
 from equipoise.runtime.coordinator import Hooks, OnProgress, OnStep, Ran, run_request
+from equipoise.runtime.earlier import Earlier, RestItems, RestSink
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.journal import Journal
 from equipoise.runtime.outputs import Scorecard, Sink, Sinks
@@ -34,6 +35,8 @@ class Job:
 
     `truth` has the right class by item index, for items with a label. `seed` is that of the random order in which
     items are given out. `conditions` are those of the processors at the start. `origin` is for the receipt.
+    With `earlier` a run that was cut short is gone on with: then `request` and `plan` are those of what it left, and
+    `items`, `truth` and the receipt are of the whole.
     """
 
     request: Request
@@ -46,6 +49,7 @@ class Job:
     seed: int = 0
     conditions: Conditions = field(default_factory=dict)
     origin: Origin | None = None
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,8 @@ async def execute(
     """
     journal = journal or Journal()
     run = _Execution(job, [keeper for keeper in (journal.sink, sink) if keeper], interrupt or asyncio.Event())
-    async with journal.kept(run.receipt_so_far, run.guard.give_up):
+    kept = job.earlier.kept if job.earlier is not None else None
+    async with journal.kept(run.receipt_so_far, run.guard.give_up, earlier=kept):
         ran = await run.to_the_end(fabric, on_progress, on_step)
     return run.done(ran, journal)
 
@@ -82,8 +87,9 @@ class _Execution:
 
     def __init__(self, job: Job, sinks: Sequence[Sink], interrupt: asyncio.Event) -> None:
         self.job = job
-        self.scorecard = Scorecard(job.truth)
-        self.guard = _Guard(Sinks(*sinks, self.scorecard), interrupt)
+        self.scorecard = _scored(job.truth, job.earlier)
+        keepers = Sinks(*sinks, self.scorecard)
+        self.guard = _Guard(keepers if job.earlier is None else RestSink(keepers, job.earlier.left), interrupt)
         self._interrupt = interrupt
         self._lost: list[LostNode] = []
         self._dispatcher = dispatcher_for(
@@ -99,7 +105,7 @@ class _Execution:
             cluster=job.cluster,
             family=identity_of(job.family),
             fabric=fabric,
-            items=job.items,
+            items=job.items if job.earlier is None else RestItems(job.items, job.earlier.left),
             sink=self.guard,
             planner=CachingPlanner(job.plan.strategy),
             first_plan=job.plan,
@@ -127,6 +133,15 @@ class _Execution:
     ) -> Receipt:
         job = self.job
         origin = job.origin and msgspec.structs.replace(job.origin, predictions=written)
+        if job.earlier is not None:
+            return job.earlier.receipt_of(
+                progress=progress,
+                finish=finish,
+                lost=lost,
+                scorecard=self.scorecard,
+                items=job.items,
+                origin=origin,
+            )
         return make_receipt(
             request=job.request,
             family=job.family.name,
@@ -140,6 +155,29 @@ class _Execution:
             seed=job.seed,
             origin=origin,
         )
+
+
+def conclude(earlier: Earlier, items: Items, truth: Mapping[int, int], written: Acknowledged) -> Receipt:
+    """The receipt of a run that was cut short, if nothing more is done for it: nothing is left, or it was given up."""
+    finish = Finish(outcome=Outcome.ANSWERED, unanswered=())
+    if earlier.left:
+        unanswered = tuple(range(len(earlier.left)))
+        finish = Finish(outcome=Outcome.STOPPED, unanswered=unanswered, reason="the deadline has passed")
+    return earlier.receipt_of(
+        progress=None,
+        finish=finish,
+        lost=(),
+        scorecard=_scored(truth, earlier),
+        items=items,
+        origin=msgspec.structs.replace(earlier.origin, predictions=written),
+    )
+
+
+def _scored(truth: Mapping[int, int], earlier: Earlier | None) -> Scorecard:
+    scorecard = Scorecard(truth)
+    for answer, pid, variant in earlier.answers() if earlier is not None else ():
+        scorecard.accept(answer, pid, variant)
+    return scorecard
 
 
 def truth_of(items: Items, labels: Mapping[str, int]) -> dict[int, int]:

@@ -30,7 +30,7 @@ from equipoise.core.receipt import (
 from equipoise.core.request import Request
 from equipoise.dispatch.commands import Finish
 from equipoise.dispatch.progress import Progress, ShareDone
-from equipoise.errors import OutputError
+from equipoise.errors import ConfigError, OutputError
 from equipoise.runtime.outputs import Scorecard
 from equipoise.runtime.predictions import sync_folder
 
@@ -108,6 +108,17 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             closest: Plan | None = getattr(plan.closest, name)
             data["closest"][name] = plan_json(closest) if closest is not None else None
     return data
+
+
+def read_receipt(path: Path) -> Receipt:
+    """The receipt in a file. Raises ConfigError if it is none."""
+    try:
+        data = json.loads(path.read_bytes().decode("utf-8", errors="surrogateescape"))
+        return msgspec.convert(data, Receipt)
+    except OSError as e:
+        raise ConfigError(f"cannot be read: {e.strerror}", path=path) from e
+    except (ValueError, RecursionError) as e:  # ValueError of json and msgspec, too
+        raise ConfigError(f"is no receipt of `equipoise run`: {e}", path=path) from e
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
