@@ -99,13 +99,16 @@ def _too_fast(pairs: tuple[OutOfReach, ...]) -> str:
     return f"Not used, because this machine cannot play it: {named}{more}."
 
 
-def this_machine(family: Family, items: Items, *, notes: Console) -> Access:
+def this_machine(
+    family: Family, items: Items, *, notes: Console, split_cpu: Sequence[Sequence[int]] | None = None
+) -> Access:
     """This machine's own processors; what has not been measured on them yet is measured now.
 
-    Raises ConfigError if no variant has a measured accuracy, ModelError if none runs here.
+    `split_cpu` as in `local_processors`, which raises UsageError where it makes no sense. Raises ConfigError if no
+    variant has a measured accuracy, ModelError if none runs here.
     """
     family.described_variants()  # refuses, before minutes of measuring, a family that cannot be planned with
-    processors = local_processors()
+    processors = local_processors(split_cpu)
     profiles = _profiles_here(family, processors, notes)
     for (processor, variant), reason in profiles.failures.items():
         notes.print(f"Not used: {variant} on {processor}: {reason}.", markup=False)

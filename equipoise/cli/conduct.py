@@ -18,6 +18,7 @@ from equipoise.cli.access import Access, boards_of, this_machine
 from equipoise.cli.live import LIVE, live_cluster
 from equipoise.cli.loop import Loop
 from equipoise.cli.network import network_of
+from equipoise.cli.options import parse_split
 from equipoise.cli.render import best_accuracy_on, console_for
 from equipoise.cli.render_live import LiveView
 from equipoise.cli.report import DECLINED, Report, exit_code
@@ -94,6 +95,8 @@ def hand_in(done: Done, report: Report, receipt: Path | None) -> NoReturn:
 
 def _access(errand: Errand, loop: Loop, open_until_done: ExitStack) -> Access:
     asked, notes = errand.origin, console_for(sys.stderr)
+    if asked.cluster is not None and asked.split_cpu is not None:
+        raise UsageError("--split-cpu is for this machine's own CPU; nodes split theirs: `equipoise node --split-cpu`")
     if asked.cluster == LIVE:
         network = network_of(cluster=asked.cluster_name, connect=asked.connect, insecure=asked.insecure)
         reaching = live_cluster(
@@ -103,7 +106,8 @@ def _access(errand: Errand, loop: Loop, open_until_done: ExitStack) -> Access:
     if asked.cluster is None and asked.emulate:
         raise UsageError("--emulate needs --cluster FILE.json: the boards to play")
     if asked.cluster is None:
-        return this_machine(errand.family, errand.seen, notes=notes)
+        split = parse_split(asked.split_cpu)
+        return this_machine(errand.family, errand.seen, notes=notes, split_cpu=split)
     if not asked.emulate:
         raise UsageError(
             f"--cluster {asked.cluster} describes boards; add --emulate to play them here, or say --cluster {LIVE} for "

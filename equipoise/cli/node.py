@@ -21,8 +21,7 @@ from equipoise.cli.network import (
     network_of,
     own_membership,
 )
-from equipoise.cli.options import FAMILY_HELP, family_folder
-from equipoise.cli.profile import parse_split
+from equipoise.cli.options import FAMILY_HELP, SplitCpuOption, family_folder, parse_split
 from equipoise.cli.service import Place, install, join_for, lasting, options_given, place_of
 from equipoise.cli.service import uninstall as uninstall_from
 from equipoise.errors import NodeError, UsageError
@@ -48,10 +47,7 @@ def node(
     processors: Annotated[
         str | None, typer.Option(metavar="NAMES", help="Offer only these, as in `cpu,cuda`. Default: all.")
     ] = None,
-    split_cpu: Annotated[
-        str | None,
-        typer.Option(metavar="CPUS", help="Offer the CPU as several processors, as in `0-1,2-3`, pinned to them."),
-    ] = None,
+    split_cpu: SplitCpuOption = None,
     memory_bytes: Annotated[
         int | None, typer.Option(min=1, help="What models may take. Default: 80 % of what is free at the start.")
     ] = None,
@@ -104,7 +100,7 @@ def node(
         data_folder=default_data_folder(os.environ),
         families=tuple(family_folder(folder) for folder in family or ()),
         processors=processors,
-        split_cpu=tuple(map(tuple, split)) if split is not None else None,
+        split_cpu=split,
         memory_bytes=memory_bytes,
         insecure=network.open_to_anybody,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from equipoise.core.request import Prefer, Requirement, WhenLate
+from equipoise.engines.processors import core_kinds
 from equipoise.errors import UsageError
 from equipoise.families.demo import demo_folder
 
@@ -42,7 +44,17 @@ WhenLateOption = Annotated[WhenLate, typer.Option(help="What to give up when bot
 StrategyOption = Annotated[str, typer.Option(help="How to plan: ours or one of the literature's, by name.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
+SplitCpuOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split-cpu",
+        metavar="CPUS",
+        help="Take the CPU as several processors, pinned: `0-1,2-3`, `0,1-3/5`, or `auto` for one per kind of core.",
+    ),
+]
+
 _BUILT_IN_FAMILY = "demo"
+_BY_KIND = "auto"
 FAMILY_HELP = f"Folder with family.toml, or '{_BUILT_IN_FAMILY}' for the built-in one."
 
 _OPTION_OF_FIELD = {
@@ -86,6 +98,31 @@ def requirement_of(
     except ValueError as e:
         field, _, problem = str(e).partition(" ")
         raise UsageError(f"{_OPTION_OF_FIELD.get(field, field)} {problem}") from e
+
+
+def parse_split(text: str | None) -> tuple[tuple[int, ...], ...] | None:
+    """The groups of CPUs in `0-1,2-3`; `/` joins several ranges into one group. None for the CPU as a whole.
+
+    `auto` is a group per kind of core, and the CPU as a whole where they are all alike. Raises UsageError.
+    """
+    if text is None:
+        return None
+    if text == _BY_KIND:
+        kinds = core_kinds()
+        return kinds if len(kinds) > 1 else None
+    return tuple(_parse_group(group, text) for group in text.split(","))
+
+
+def _parse_group(group: str, text: str) -> tuple[int, ...]:
+    cpus: list[int] = []
+    for part in group.split("/"):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None or (match[2] and int(match[2]) < int(match[1])):
+            raise UsageError(
+                f"--split-cpu {text!r}: {part!r} is no CPU number and no range; write it as in 0-1,2-3, or {_BY_KIND}"
+            )
+        cpus += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return tuple(cpus)
 
 
 def family_folder(name: str) -> Path:

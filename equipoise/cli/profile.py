@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +15,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from equipoise.cli.options import FAMILY_HELP, JsonOption, family_folder
+from equipoise.cli.options import FAMILY_HELP, JsonOption, SplitCpuOption, family_folder, parse_split
 from equipoise.cli.render import console_for, rate, seconds
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor, processors_named
-from equipoise.errors import UsageError
 from equipoise.families.manifest import load_family
 from equipoise.profiling.local import LocalProfiles, OnPair, profile_here
 from equipoise.profiling.measure import Measurement
@@ -32,10 +30,7 @@ def profile(
     processors: Annotated[
         str | None, typer.Option(metavar="NAMES", help="Only these processors, as in `cpu,cuda`. Default: all.")
     ] = None,
-    split_cpu: Annotated[
-        str | None,
-        typer.Option(metavar="CPUS", help="Take the CPU as several processors, as in `0-1,2-3` or `0,1-3/5`."),
-    ] = None,
+    split_cpu: SplitCpuOption = None,
     again: Annotated[bool, typer.Option("--again", help="Measure also what was measured here before.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,13 +48,6 @@ def profile(
         print(f"equipoise: {variant} cannot be run on {processor}: {reason}", file=sys.stderr)
 
 
-def parse_split(text: str | None) -> list[list[int]] | None:
-    """The groups of CPUs in `0-1,2-3`; `/` joins several ranges into one group. Raises UsageError."""
-    if text is None:
-        return None
-    return [_parse_group(group, text) for group in text.split(",")]
-
-
 @contextmanager
 def profiling_progress(pairs: int) -> Iterator[OnPair]:
     """A progress bar over pairs of processor and variant; on a terminal only."""
@@ -70,16 +58,6 @@ def profiling_progress(pairs: int) -> Iterator[OnPair]:
         yield lambda processor, variant, _: bar.update(
             task, advance=1, description=escape(f"profiled {variant} on {processor}")
         )
-
-
-def _parse_group(group: str, text: str) -> list[int]:
-    cpus: list[int] = []
-    for part in group.split("/"):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if match is None or (match[2] and int(match[2]) < int(match[1])):
-            raise UsageError(f"--split-cpu {text!r}: {part!r} is no CPU number and no range; write it as in 0-1,2-3")
-        cpus += range(int(match[1]), int(match[2] or match[1]) + 1)
-    return cpus
 
 
 def _as_json(family: Family, found: LocalProfiles) -> object:

@@ -17,10 +17,12 @@ from equipoise.cli.options import (
     JsonOption,
     MinAccuracyOption,
     PreferOption,
+    SplitCpuOption,
     StrategyOption,
     ThroughputOption,
     WhenLateOption,
     family_folder,
+    parse_split,
     requirement_of,
 )
 from equipoise.cli.render import console_for
@@ -81,6 +83,7 @@ def run(
     cluster_name: ClusterNameOption = DEFAULT_CLUSTER,
     connect: ConnectOption = None,
     insecure: InsecureOption = False,
+    split_cpu: SplitCpuOption = None,
     best_effort: Annotated[
         bool, typer.Option("--best-effort", help="If both promises cannot be kept, run the closest plan.")
     ] = False,
@@ -114,6 +117,7 @@ def run(
         confidence=confidence,
     )
     strategy_named(strategy)
+    parse_split(split_cpu)
     _check_outputs(out, {"--out": out, "--receipt": receipt, "--log": log}, force=force)
     loaded = load_family(family_folder(family))
     items = find_items(inputs)
@@ -133,6 +137,7 @@ def run(
         cluster_name=cluster_name,
         connect=tuple(connect or ()),
         insecure=insecure,
+        split_cpu=split_cpu,
     )
     errand = Errand(
         request=request, family=loaded, items=items, truth=truth, strategy=strategy, seed=seed, origin=origin

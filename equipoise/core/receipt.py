@@ -101,6 +101,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     cluster_name: str
     connect: tuple[str, ...] = ()
     insecure: bool = False
+    split_cpu: str | None = None
     started_at: str = ""  # when work began: wall-clock time, the only clock that outlives a process, in UTC
     accuracies: dict[str, float] = {}
     predictions: Acknowledged | None = None

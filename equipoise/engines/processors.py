@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from equipoise.errors import UsageError
 
 CPU_PROVIDER = "CPUExecutionProvider"
+
+_CPUS = Path("/sys/devices/system/cpu")
+# What tells kinds of cores apart: the kernel's own measure of what they do, or else their highest frequency.
+_STRENGTH_FILES = ("cpu_capacity", "cpufreq/cpuinfo_max_freq")
+_SAME_KIND = 0.85  # of the strongest of a kind: single cores of some desktop CPUs are allowed a little more than others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,25 @@ def usable_cpus() -> tuple[int, ...]:
     return tuple(range(os.cpu_count() or 1))
 
 
+def core_kinds(folder: Path = _CPUS) -> tuple[tuple[int, ...], ...]:
+    """The CPUs that this process may use by kind of core, the strongest kind first, as in big and LITTLE.
+
+    All of them are one kind if they are equal, or the system does not tell.
+    """
+    usable = usable_cpus()
+    for file in _STRENGTH_FILES:
+        strengths = {cpu: _number_in(folder / f"cpu{cpu}" / file) for cpu in usable}
+        if all(strengths.values()):
+            return _kinds(strengths)
+    return (usable,)
+
+
+def pin(cpus: tuple[int, ...] | None) -> None:
+    """Keep the calling thread on `cpus` from now on; None leaves it where the system puts it."""
+    if cpus is not None:
+        os.sched_setaffinity(0, cpus)
+
+
 @contextmanager
 def pinned(cpus: tuple[int, ...] | None) -> Iterator[None]:
     """Keep the calling thread, and the threads that it starts meanwhile, on `cpus`."""
@@ -78,6 +103,24 @@ def pinned(cpus: tuple[int, ...] | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def _kinds(strengths: Mapping[int, float]) -> tuple[tuple[int, ...], ...]:
+    kinds: list[list[int]] = []
+    strongest = 0.0
+    for cpu in sorted(strengths, key=lambda cpu: (-strengths[cpu], cpu)):
+        if not kinds or strengths[cpu] < _SAME_KIND * strongest:
+            kinds.append([])
+            strongest = strengths[cpu]
+        kinds[-1].append(cpu)
+    return tuple(tuple(sorted(kind)) for kind in kinds)
+
+
+def _number_in(file: Path) -> float:
+    """What stands in it; 0 if that is no number, or there is no such file."""
+    with suppress(OSError, ValueError):
+        return float(file.read_text(encoding="ascii"))
+    return 0.0
 
 
 def _checked_groups(split_cpu: Sequence[Sequence[int]], usable: Sequence[int]) -> tuple[tuple[int, ...], ...]:

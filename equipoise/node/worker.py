@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from equipoise.core.family import Family
-from equipoise.engines.processors import LocalProcessor, pinned
+from equipoise.engines.processors import LocalProcessor, pin, pinned
 from equipoise.errors import EquipoiseError, ModelError
 from equipoise.fabric.messages import Answer, ProcessorStatus, Tally, TaskMessage, TaskReply
 from equipoise.families.classify import best_classes
@@ -82,7 +82,9 @@ class Worker:
         self._items_done = 0
         self._tally = Tally()
         name = f"equipoise-{processor.name}"
-        self._preparers = ThreadPoolExecutor(self._settings.prepare_threads, f"{name}-prepare")
+        self._preparers = ThreadPoolExecutor(
+            self._settings.prepare_threads, f"{name}-prepare", initializer=pin, initargs=(processor.cpus,)
+        )
         self._answerer = ThreadPoolExecutor(1, f"{name}-answer")
         self._thread = threading.Thread(target=self._run, args=(tuple(preload),), name=f"{name}-infer", daemon=True)
         self._thread.start()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from equipoise.cli import main
-from equipoise.cli.profile import parse_split
+from equipoise.cli.options import parse_split
 from equipoise.core.family import Family
 from equipoise.engines.processors import processors_named, usable_cpus
 from equipoise.errors import ModelError, UsageError
@@ -105,9 +105,9 @@ def test_a_processor_that_is_not_here_is_refused_with_those_that_are(
 
 @pytest.mark.parametrize(
     ("text", "groups"),
-    [("0-1,2-3", [[0, 1], [2, 3]]), ("0,1-3/5", [[0], [1, 2, 3, 5]]), ("4", [[4]]), (None, None)],
+    [("0-1,2-3", ((0, 1), (2, 3))), ("0,1-3/5", ((0,), (1, 2, 3, 5))), ("4", ((4,),)), (None, None)],
 )
-def test_a_split_is_read_as_groups_of_cpus(text: str | None, groups: list[list[int]] | None):
+def test_a_split_is_read_as_groups_of_cpus(text: str | None, groups: tuple[tuple[int, ...], ...] | None):
     assert parse_split(text) == groups
 
 
@@ -115,6 +115,15 @@ def test_a_split_is_read_as_groups_of_cpus(text: str | None, groups: list[list[i
 def test_a_split_that_cannot_be_read_is_refused(text: str):
     with pytest.raises(UsageError, match="--split-cpu"):
         parse_split(text)
+
+
+@pytest.mark.parametrize(("kinds", "groups"), [(((2, 3), (0, 1)), ((2, 3), (0, 1))), (((0, 1),), None)])
+def test_the_cpu_is_split_by_kinds_of_cores_if_there_are_several(
+    kinds: tuple[tuple[int, ...], ...], groups: object, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("equipoise.cli.options.core_kinds", lambda: kinds)
+
+    assert parse_split("auto") == groups
 
 
 def test_processors_come_in_the_order_asked_for_and_once_each():

@@ -6,16 +6,18 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from equipoise.core.cluster import Node, Processor, Profile
-from equipoise.core.family import Family
-from equipoise.engines.processors import LocalProcessor
+from equipoise.core.family import Family, InputSpec
+from equipoise.engines.processors import LocalProcessor, usable_cpus
 from equipoise.fabric.messages import TaskMessage, TaskReply
 from equipoise.families.identity import identity_of
-from equipoise.families.preprocess import pack_array
+from equipoise.families.preprocess import pack_array, prepare
 from equipoise.node.memory import ModelMemory
 from equipoise.node.pacing import AsDescribed
 from equipoise.node.repertoire import Repertoire
@@ -268,4 +270,22 @@ def test_the_queue_is_told_in_seconds_by_the_profiles(tiny_family: Family) -> No
     assert status.queue_tasks == 2
     assert 4.0 <= status.queue_s <= 5.0  # four items, and the load until it is over
     worker.abandon("r", None)
+    worker.close()
+
+
+def test_a_pinned_processor_prepares_and_infers_on_its_own_cpus(
+    tiny_family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = usable_cpus()[-1:]
+    seen: set[tuple[int, ...]] = set()
+
+    def noted(payload: bytes, spec: InputSpec) -> NDArray[Any]:
+        seen.add(usable_cpus())
+        return prepare(payload, spec)
+
+    monkeypatch.setattr("equipoise.node.job.prepare", noted)
+    worker = Worker(Repertoire.of(tiny_family), LocalProcessor(name="cpu0", cpus=last))
+
+    assert send(worker, task(*range(8), batch=2)).result(10).failure is None
+    assert seen == {last}
     worker.close()
