@@ -1,7 +1,7 @@
 """How fast the simulation is, and what memory it needs.
 
-One request of more and more items over 100 nodes that scatter: seconds on the wall, tasks, and the peak of what Python
-holds beyond the cluster (tracemalloc, in a run of its own, as tracing slows it down).
+One request of more and more items over 100 and 10,000 nodes that scatter: seconds on the wall and of one core, tasks,
+and the peak of what Python holds beyond the cluster (tracemalloc, in a run of its own, as tracing slows it down).
 
     python benchmarks/bench_simulation.py
 """
@@ -20,8 +20,8 @@ from equipoise.core.cluster import Cluster, Node, Processor, Profile, Variant
 from equipoise.core.request import Requirement
 from equipoise.simulation import BatchRequest, Scenario, simulate
 
-SIZES = ((100, 10_000), (100, 100_000), (100, 1_000_000))  # nodes, items
-TRACED = ((100, 10_000), (100, 100_000))
+SIZES = ((100, 10_000), (100, 100_000), (100, 1_000_000), (10_000, 100_000), (10_000, 1_000_000))  # nodes, items
+TRACED = ((100, 10_000), (100, 100_000), (10_000, 100_000))
 _COSTS = {"small": 1.0, "medium": 3.0, "large": 6.0}
 _ACCURACIES = {"small": 0.6, "medium": 0.7, "large": 0.8}
 
@@ -57,21 +57,24 @@ def scenario_of(cluster: Cluster, items: int) -> Scenario:
 
 def main() -> int:
     rows = []
-    print(f"{'nodes':>7} {'items':>9} {'wall':>9} {'tasks':>8} {'re-plans':>9} {'kept':>5} {'peak':>9}")
+    print(f"{'nodes':>7} {'items':>9} {'wall':>9} {'core':>9} {'tasks':>8} {'re-plans':>9} {'kept':>5} {'peak':>9}")
     for nodes, items in SIZES:
         cluster = cluster_of(nodes)
         scenario = scenario_of(cluster, items)
-        started_s = time.perf_counter()
+        started_s, core_started_s = time.perf_counter(), time.process_time()
         outcome = simulate(cluster, scenario)
-        wall_s = time.perf_counter() - started_s
+        wall_s, core_s = time.perf_counter() - started_s, time.process_time() - core_started_s
         receipt = outcome.requests[0].receipt
         assert receipt is not None
         peak_mb = _peak_mb(cluster, scenario) if (nodes, items) in TRACED else None
-        rows.append({"nodes": nodes, "items": items, "wall_s": wall_s, "tasks": outcome.tasks, "peak_mb": peak_mb})
+        figures = {"wall_s": wall_s, "core_s": core_s, "tasks": outcome.tasks, "replanned": receipt.replanned}
+        rows.append({"nodes": nodes, "items": items, **figures, "peak_mb": peak_mb})
         told = f"{peak_mb:7.1f} MB" if peak_mb is not None else ""
         kept = "yes" if receipt.met.both else "no"
+        seconds = f"{wall_s:7.2f} s {core_s:7.2f} s"
         print(
-            f"{nodes:7} {items:9} {wall_s:7.2f} s {outcome.tasks:8} {receipt.replanned:9} {kept:>5} {told}", flush=True
+            f"{nodes:7} {items:9} {seconds} {outcome.tasks:8} {receipt.replanned:9} {kept:>5} {told}",
+            flush=True,
         )
     out = Path("out")
     out.mkdir(exist_ok=True)

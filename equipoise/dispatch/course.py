@@ -37,6 +37,7 @@ class Course:
         self._planned_end_s = 0.0
         self._asked: Rest | None = None
         self._not_before_s = -math.inf  # the next time to ask; also when an answer counts as lost
+        self._pause_s = settings.plan_pause_s * len(lanes)  # of thousands of processors one always drifts
         self._sent: Sent = Counter()  # since the plan was asked for
 
     def want_now(self) -> None:
@@ -84,7 +85,7 @@ class Course:
         if plan.feasible:
             self.concession = asked.regained(plan, self.concession)
         if self._stays(plan, asked, open_items, now_s):
-            self._not_before_s = -math.inf
+            self._not_before_s = now_s + self._pause_s
             self._set_marks(now_s)
             return False
         return self.follow(plan, open_items, now_s)
@@ -121,7 +122,7 @@ class Course:
         if not assign_quotas(shares, self._lanes, self._sent, open_items, pooled=self._settings.pooled):
             self._wanted = open_items > 0
             return False
-        self._not_before_s = -math.inf
+        self._not_before_s = now_s + self._pause_s
         self.replanned += self._planned
         self._planned = True
         self._set_marks(now_s)

@@ -71,6 +71,7 @@ class Dispatcher:
         self._now_s = self._deadline_s = 0.0
         self._stranded_since_s = math.inf
         self._look_again_s = math.inf  # for stragglers
+        self._look_not_before_s = -math.inf
         self._wake_s = -math.inf
         self._trouble = ""  # what was last heard of going wrong
         self._finish: Finish | None = None
@@ -276,6 +277,10 @@ class Dispatcher:
         saves_energy = self._request.requirement.prefer is Prefer.ENERGY and self._now_s < self._deadline_s
         if not self._settings.duplicate_stragglers or self._pool.open_items or saves_energy:
             return []
+        if self._now_s < self._look_not_before_s:
+            self._look_again_s = self._look_not_before_s
+            return []
+        self._look_not_before_s = self._now_s + self._settings.look_pause_s * len(self._lanes)
         commands: list[Command] = []
         while True:
             found, self._look_again_s = find_duplicate(

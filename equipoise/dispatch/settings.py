@@ -26,6 +26,8 @@ class Settings:
     reserve_s: float = 0.04  # kept back when the rest is planned: answers come in lumps and predictions scatter
     reserve: float = 0.02  # of the deadline; the reserve is never more than this
     ask_again_s: float = 1.0  # after asking for a plan in vain
+    plan_pause_s: float = 0.0005  # per processor, before drift has the rest planned again: planning takes 0.0001
+    look_pause_s: float = 0.00001  # per processor, before stragglers are looked for again: a look takes as long
     belief_margin_s: float = 1.0  # later than any belief in its speed allows, plus this: the processor is suspected
     patience_s: float = 10.0  # how long to wait for a return when no processor is left
     max_failures: int = 3  # in a row, of a processor with a variant; and of an item that was sent alone
@@ -39,6 +41,8 @@ class Settings:
             "max_task_s",
             "drift",
             "min_drift_s",
+            "plan_pause_s",
+            "look_pause_s",
             "reserve_s",
             "reserve",
             "belief_margin_s",

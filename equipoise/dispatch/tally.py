@@ -62,6 +62,9 @@ class Tally:
         """The snapshot at `now_s`."""
         pool = flight.pool
         good = pool.answered_items - self.bad
+        pairs: dict[ProcessorId, list[_Pair]] = {pid: [] for pid in flight.lanes}
+        for (pid, _), pair in self._pairs.items():
+            pairs[pid].append(pair)
         return Progress(
             items=pool.items,
             answered=pool.answered_items,
@@ -76,15 +79,14 @@ class Tally:
             dropped=self.dropped,
             first_sent_s=self._since_start(self.first_sent_s),
             last_answer_s=self._since_start(self.last_answer_s),
-            processors=tuple(self._processor(lane, pool, now_s) for lane in flight.lanes.values()),
+            processors=tuple(self._processor(lane, pairs[lane.pid], pool, now_s) for lane in flight.lanes.values()),
             shares=tuple(self._share(pid, variant, pair) for (pid, variant), pair in self._pairs.items()),
         )
 
     def _since_start(self, at_s: float | None) -> float | None:
         return None if at_s is None else at_s - self.start_s
 
-    def _processor(self, lane: Lane, pool: Pool, now_s: float) -> ProcessorProgress:
-        pairs = [pair for (pid, _), pair in self._pairs.items() if pid == lane.pid]
+    def _processor(self, lane: Lane, pairs: list[_Pair], pool: Pool, now_s: float) -> ProcessorProgress:
         items = sum(pair.items for pair in pairs)
         seconds = now_s - min((pair.first_sent_s for pair in pairs), default=now_s)
         return ProcessorProgress(

@@ -43,7 +43,7 @@ class Happenings:
         assert event.fraction is not None
         names = [name for name in self._names if self._can_be_struck(event, name)]
         count = min(len(names), max(1, round(event.fraction * len(self._names))))
-        return sorted(self._chance.sample(names, count), key=self._names.index)
+        return [names[place] for place in sorted(self._chance.sample(range(len(names)), count))]
 
     def _can_be_struck(self, event: NodeEvent, name: str) -> bool:
         if isinstance(event, Leaves):

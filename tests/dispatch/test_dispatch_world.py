@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -210,6 +211,46 @@ def test_a_strategy_that_does_not_replan_keeps_its_shares_whatever_happens():
 
     assert len(world.plans) == 1
     assert world.now_s > 1.5 * world.plans[0].latency_s
+
+
+def planned_at(world: World) -> list[float]:
+    """When the dispatcher will have asked for plans."""
+    at_s: list[float] = []
+    world.plan_delay_s = lambda: at_s.append(world.now_s) or 0.0
+    return at_s
+
+
+def test_drift_is_planned_for_after_a_pause_that_grows_with_the_number_of_processors():
+    request = request_of(1000, deadline_s=4.0, prefer=Prefer.ACCURACY)
+    world = with_noise(World(BOARDS, request, settings=Settings(plan_pause_s=0.1)), 0.1)
+    at_s = planned_at(world)
+
+    world.run()
+
+    assert len(at_s) > 2
+    assert all(after_s - before_s > 3 * 0.1 - 1e-9 for before_s, after_s in pairwise(at_s))
+
+
+def test_a_loss_is_planned_for_at_once():
+    request = request_of(1000, deadline_s=8.0, prefer=Prefer.ACCURACY)
+    world = with_noise(World(BOARDS, request, settings=Settings(plan_pause_s=100.0)), 0.1)
+    world.kill("b", 0.5)
+    at_s = planned_at(world)
+
+    world.run()
+
+    assert at_s == [0.0, 0.5]
+
+
+@pytest.mark.parametrize("look_pause_s", [0.0, 0.01])
+def test_stragglers_are_done_once_more_whether_looked_for_all_the_time_or_now_and_then(look_pause_s: float):
+    world = World(BOARDS, request_of(300), settings=Settings(look_pause_s=look_pause_s))
+    world.freeze("c", 0.6, 60.0)
+
+    assert world.run().outcome is Outcome.ANSWERED
+
+    assert world.dispatcher.progress(world.now_s).duplicated > 0
+    assert world.now_s < 2 * world.plans[0].latency_s
 
 
 # --- boards go and come ----------------------------------------------------------------------------------------------
