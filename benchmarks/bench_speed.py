@@ -4,8 +4,9 @@
 
 Everything is measured in one run, warm: the description is compiled once, as a coordinator does. `equipoise` is asked
 as in re-planning (`settle_s=0`: its own method, no solver). The two solvers get `--limit-s` seconds each and are asked
-up to 1000 processors; beyond that their programs are too large for that time. Writes out/bench_speed.json and
-out/bench_speed.svg (growth beside n log n).
+up to 1000 processors; beyond that their programs are too large for that time. Then requests that cannot be kept: how
+long saying no takes, with what would do instead, by the fast method alone and with two seconds of the exact solver.
+Writes out/bench_speed.json and out/bench_speed.svg (growth beside n log n).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -61,9 +62,12 @@ def main() -> None:
     report(console, rows, limit_s)
     again = replanning()
     console.print(f"re-plan with one changed speed, 8 nodes x 10 variants: {again['ms']:.3f} ms (goal: 0.1)")
+    refused = [declined(name, request, cluster) for name, request, cluster in impossible()]
+    report_declined(console, refused)
     out = Path("out")
     out.mkdir(exist_ok=True)
-    (out / "bench_speed.json").write_text(json.dumps({"sizes": rows, "replanning": again}, indent=2))
+    figures = {"sizes": rows, "replanning": again, "declined": refused}
+    (out / "bench_speed.json").write_text(json.dumps(figures, indent=2))
     draw([row for row in rows if row["processors"] in SIZES], out / "bench_speed.svg")
     console.print(f"figures in {out / 'bench_speed.json'} and {out / 'bench_speed.svg'}")
 
@@ -147,6 +151,49 @@ def replanning() -> dict[str, Any]:
         return plan(case.request, case.fleet, {changed: Condition(speed=next(speeds))}, settle_s=0.0)
 
     return {"instance": case.name, "goal_ms": case.goal_ms, **outcome(again, case.calls)}
+
+
+def impossible() -> Iterator[tuple[str, Request, Cluster]]:
+    """Requests that are declined: by limits, by whole items, by time, by far, and among thousands of variants."""
+    limits = Requirement(deadline_s=10.0, min_accuracy=0.5, confidence=0.95, max_energy_j=20.0, max_power_w=30.0)
+    boards = random_instance(3, nodes=2, variants=3, processors=1).cluster
+    yield "2 x 3, energy and power", Request(items=100, requirement=limits), boards
+    for seed in (0, 6, 8, 16):
+        instance = random_instance(seed)
+        yield f"everything on, {seed}", instance.request, instance.cluster
+    for seed in (1, 3, 5):
+        instance = random_instance(seed)
+        deadline_s = 0.1 * instance.request.requirement.deadline_s
+        tight = msgspec.structs.replace(instance.request.requirement, deadline_s=deadline_s)
+        yield (
+            f"everything on, {seed}, a tenth of the time",
+            Request(items=instance.request.items, requirement=tight),
+            instance.cluster,
+        )
+    beyond = Request(items=100, requirement=Requirement(deadline_s=0.5, min_accuracy=0.99))
+    for variants in (1000, 10_000):
+        yield f"1 x {variants:,}, everything on", beyond, random_instance(1, nodes=1, variants=variants).cluster
+
+
+def declined(name: str, request: Request, cluster: Cluster) -> dict[str, Any]:
+    """Seconds until a request is declined."""
+    fleet, row = Fleet.of(cluster), {"instance": name}
+    for way, settle_s in (("alone_s", 0.0), ("with_solver_s", 2.0)):
+        began_s = time.perf_counter()
+        found = plan(request, fleet, settle_s=settle_s)
+        row[way] = time.perf_counter() - began_s
+        assert not found.feasible, "these are requests that cannot be kept"
+    return row
+
+
+def report_declined(console: Console, rows: list[dict[str, Any]]) -> None:
+    """One line per request."""
+    table = Table(title="seconds until a request is declined, with what would do", title_justify="left")
+    for heading in ("request", "fast method alone", "with the exact solver"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(row["instance"], f"{row['alone_s']:.2f}", f"{row['with_solver_s']:.2f}")
+    console.print(table)
 
 
 def report(console: Console, rows: list[dict[str, Any]], limit_s: float) -> None:

@@ -41,6 +41,7 @@ _TIME_LIMIT_S = 60.0
 _GAP = 1e-7
 _LOOSER = 1e-7
 _WORTHWHILE = 1e-4  # relative: what is less faster than a known plan is not looked for
+_MOST_PAIRS = 10_000  # of processor and variant: building a larger program alone takes seconds
 _ROUNDS = 6  # of leaving more time to scatter
 
 
@@ -77,11 +78,16 @@ def settle(problem: Problem, time_limit_s: float, known: Plan | None = None) -> 
 
     Where latency is preferred, only what is faster than the `known` plan is looked for: the earlier deadline makes the
     program smaller. That there is none proves nothing then, for the solver's tolerances are wider than that margin.
-    Without highspy, with no time, or where the solver gives up, the fast method's word stands.
+    Without highspy, with no time, on large clusters, or where the solver gives up, the fast method's word stands.
     """
     if known is not None and problem.prefer is Prefer.LATENCY:
         problem = problem.due(known.latency_s * (1 - _WORTHWHILE))
-    if time_limit_s <= 0 or not joint.is_admitted_by_bound(problem) or find_spec("highspy") is None:
+    if (
+        time_limit_s <= 0
+        or problem.usable.sum() > _MOST_PAIRS
+        or not joint.is_admitted_by_bound(problem)
+        or find_spec("highspy") is None
+    ):
         return None
     try:
         found = solve(problem, time_limit_s=time_limit_s)

@@ -9,8 +9,9 @@ word: there may be a plan with less that it does not find, by as much as it fall
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -18,12 +19,14 @@ import msgspec
 from equipoise.core.plan import Closest, Condition, Needs, Plan
 from equipoise.core.request import Prefer, Requirement
 from equipoise.planning import joint
+from equipoise.planning.mixer import Mixer
 from equipoise.planning.predict import Prediction
 from equipoise.planning.problem import Problem
 from equipoise.planning.strategies import Strategy, strategy_named
 
 HAIR = 1e-3  # relative: so much less than a figure of `needs` is declined
-_PART = 0.25  # of the exact solver's time, for each question asked again
+_PART = 0.25  # of the exact solver's time, for the first question asked again
+_PATIENCE = 0.8  # of what the question before had, for each further one: so together at most 5 _PART
 _FINEST = 1e-6  # relative: the first step where a figure has to be looked for
 _PROBES = 40  # of each search below
 _HALVINGS = 20  # of the search for the least violation: a millionth of where it starts
@@ -38,7 +41,7 @@ def closest_plans(problem: Problem, strategy: str, settle_s: float = 0.0) -> Clo
     settle_s   seconds that the exact solver had for the request itself; 0 to take the fast method's word
     """
     chosen = strategy_named(strategy)
-    search = _Search(problem=problem, strategy=chosen, settle_s=_PART * settle_s)
+    search = _Search(problem=problem, strategy=chosen, limits_s=_time_limits_s(settle_s))
     predictions: list[Prediction] = []
     if chosen.candidates is not None:
         predictions = [problem.predict_counts(counts) for counts in chosen.candidates(problem)]
@@ -54,7 +57,7 @@ def closest_plans(problem: Problem, strategy: str, settle_s: float = 0.0) -> Clo
 
 def needs(problem: Problem, closest: Closest, strategy: str, settle_s: float = 0.0) -> Needs:
     """What would have to change; each figure alone suffices, and a hair less does not. None where it alone cannot."""
-    search = _Search(problem=problem, strategy=strategy_named(strategy), settle_s=_PART * settle_s)
+    search = _Search(problem=problem, strategy=strategy_named(strategy), limits_s=_time_limits_s(settle_s))
     in_time, at_floor = closest.most_accurate_at_deadline, closest.fastest_at_floor
     speed_factor = None
     if at_floor is not None and math.isfinite(problem.deadline_s):
@@ -62,12 +65,16 @@ def needs(problem: Problem, closest: Closest, strategy: str, settle_s: float = 0
         if _is_speed_as_good_as_time(problem) and search.is_kept_by_speed(factors[0]):
             speed_factor = factors[0]
         elif search.is_kept_by_speed(_FASTEST):
-            speed_factor = _least(factors, search.is_kept_by_speed)
+            speed_factor = _least(search.likely_factors(factors), search.is_kept_by_speed)
     return Needs(
         deadline_s=None if at_floor is None else at_floor.latency_s,
         min_accuracy=None if in_time is None else in_time.accuracy,
         speed_factor=speed_factor,
     )
+
+
+def _time_limits_s(settle_s: float) -> Iterator[float]:
+    return (_PART * settle_s * _PATIENCE**asked for asked in count())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +83,16 @@ class _Search:
 
     problem: Problem
     strategy: Strategy
-    settle_s: float
+    limits_s: Iterator[float]  # of the exact solver, question by question
 
     def answer(self, problem: Problem) -> Prediction | None:
         """A prediction that keeps the promises of `problem`, if the planner finds one."""
-        found = self.strategy.solve(problem) or self.strategy.settle(problem, self.settle_s, None)
+        if self.strategy.joint and not joint.is_admitted_by_bound(problem):
+            return None
+        found = self.strategy.solve(problem) or self.strategy.settle(problem, next(self.limits_s), None)
         if found is not None and found.feasible:
             return problem.predict(found.shares)
-        if not (self.strategy.joint and joint.is_admitted_by_bound(problem)):
+        if not self.strategy.joint:
             return None
         # As the planner looks for the closest plans of what it declines: now and then one keeps both promises.
         looks = (
@@ -122,13 +131,21 @@ class _Search:
         """True if processors so many times as fast are all that the request needs."""
         return self.answer(_faster(self.problem, factor)) is not None
 
+    def likely_factors(self, factors: tuple[float, ...]) -> tuple[float, ...]:
+        """A closer guess than `factors`, where there is one: by the bound, and by what a single look finds."""
+        if not self.strategy.joint:
+            return factors
+        proven = _least(factors[:1], lambda factor: joint.is_admitted_by_bound(_faster(self.problem, factor)))
+        likely = proven and _least((proven,), lambda factor: _is_kept_at_a_look(_faster(self.problem, factor)))
+        return (likely,) if likely else factors
+
     def _above(self, floor: float) -> Prediction | None:
         """A plan in time above this floor, the most accurate that the planner finds."""
         if floor > 1.0:
             return None
         changed = _with(self.problem, min_accuracy=floor)
         found = self.answer(changed)
-        if found is None and self.strategy.joint and changed.fleet.has_loads:
+        if found is None and changed.fleet.has_loads and self.strategy.joint and joint.is_admitted_by_bound(changed):
             # With fixed costs the way down from later deadlines leads to plans that are not found at this one.
             fastest = replace(self, problem=changed).fastest(_first_at_floor(changed, self.strategy, []))
             found = fastest if fastest is not None and changed.keeps(fastest) else None
@@ -161,6 +178,10 @@ def _most_accurate_by(problem: Problem, strategy: Strategy) -> _MostAccurate:
         return _solved(changed, strategy)
 
     return asked
+
+
+def _is_kept_at_a_look(problem: Problem) -> bool:
+    return Mixer.of_accuracy(problem).mix_at_floor(problem.deadline_s, problem.floor) is not None
 
 
 def _first_in_time(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import numpy as np
 
-from equipoise.core.plan import Condition
+from equipoise.core.plan import Condition, Plan
 from equipoise.core.ranges import ASKED
 from equipoise.core.request import Prefer, Requirement
 from equipoise.planning.fleet import ladder_of
@@ -19,9 +19,9 @@ from equipoise.planning.thrift import thriftiest
 
 # What an item may be worth less than its accuracy: from only the best ones counting to sheer speed.
 _PRICES = (0.75, 0.5, 0.25, 0.0, -10.0)
-_SECTIONS = 40
+_GOLDEN = (5**0.5 - 1) / 2
+_SECTIONS = 28  # a millionth of where the search begins
 _HALVINGS = 30
-_DOUBLINGS = 40
 _HUNDREDTH = 0.01
 _PRECISION = 1e-3  # relative, of the least time or the highest accuracy within an energy budget
 
@@ -98,10 +98,11 @@ def within_energy(problem: Problem, best: Callable[[Problem], Found]) -> Found:
 
 def _most_accurate(problem: Problem, free: Found) -> Found:
     """The highest floor at which the thriftiest plan is within the budget."""
-    bound = min(free.bound, _accuracy_bound(problem))
     best = _thriftiest_within(problem, problem.deadline_s)
-    high = bound
-    while best is not None and high - best.accuracy > _PRECISION * high:
+    if best is None:
+        return Found(prediction=None, bound=free.bound)
+    high = bound = min(free.bound, _accuracy_bound(problem))
+    while high - best.accuracy > _PRECISION * high:
         middle = (best.accuracy + high) / 2
         found = _thriftiest_within(problem, problem.deadline_s, middle)
         high, best = (middle, best) if found is None else (high, found)
@@ -112,7 +113,7 @@ def _accuracy_bound(problem: Problem) -> float:
     """What no plan within the budget can beat.
 
     Lagrange: at any price per joule, (most worth of accuracy - price x joules) + price x budget bounds the accuracy.
-    The bound is convex in the price, so a section search finds the price at which it is tightest.
+    The bound is convex in the price, so a golden section search finds the price at which it is tightest.
     """
     joules, budget_j = item_joules(problem), problem.request.requirement.max_energy_j or 0.0
     item_s = np.where(problem.usable, problem.fleet.item_s, np.inf)
@@ -122,10 +123,18 @@ def _accuracy_bound(problem: Problem) -> float:
         return (Mixer(problem, ladder).fluid_gain(problem.deadline_s) + price * budget_j) / problem.items
 
     low, high = 0.0, 10.0 / float(np.nanmin(joules))
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = bound(left), bound(right)
     for _ in range(_SECTIONS):
-        left, right = low + (high - low) / 3, high - (high - low) / 3
-        low, high = (low, right) if bound(left) <= bound(right) else (left, high)
-    return bound((low + high) / 2)
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = bound(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = bound(right)
+    return min(at_left, at_right)
 
 
 def _fastest(problem: Problem, free: Found) -> Found:
@@ -179,33 +188,34 @@ def has_limits(problem: Problem) -> bool:
     return wanted.max_energy_j is not None or wanted.max_power_w is not None
 
 
-def needed_limits(problem: Problem, is_kept: Callable[[Problem], bool]) -> tuple[float | None, float | None]:
+def needed_limits(problem: Problem, ask: Callable[[Problem], Plan | None]) -> tuple[float | None, float | None]:
     """Joules and watts, each of which alone would do where the promises alone can be kept; None where it would not.
 
-    is_kept   asks the strategy in question. Each figure has been put to it; a hundredth less is declined.
+    ask   puts a question to the strategy that declined the request. Each figure has been put to it; a hundredth less
+          is declined.
     """
     wanted, fleet = problem.request.requirement, problem.fleet
     energy_j = power_w = None
-    if wanted.max_energy_j is not None:
+    if wanted.max_energy_j is not None and (free := ask(_asking(problem, max_energy_j=None))) is not None:
         cheapest = thriftiest(_asking(without_limits(problem), prefer=Prefer.ENERGY)).prediction
         least_j = wanted.max_energy_j if cheapest is None or cheapest.energy_j is None else cheapest.energy_j
-        energy_j = _least(least_j, lambda joules: is_kept(_asking(problem, max_energy_j=joules)))
-    if wanted.max_power_w is not None:
+        energy_j = _least(least_j, free.energy_j, lambda joules: ask(_asking(problem, max_energy_j=joules)))
+    if wanted.max_power_w is not None and (free := ask(_asking(problem, max_power_w=None))) is not None:
         least_w = fleet.costs.idle_w + float(np.nanmin(np.where(problem.usable.any(axis=1), fleet.watts, np.nan)))
-        power_w = _least(least_w, lambda watts: is_kept(_asking(problem, max_power_w=watts)))
+        most_w = problem.predict(free.shares).power_w
+        power_w = _least(least_w, most_w, lambda watts: ask(_asking(problem, max_power_w=watts)))
     return energy_j, power_w
 
 
-def _least(start: float, is_kept: Callable[[float], bool]) -> float | None:
-    """The least figure from `start` upwards that suffices, to a hundredth; None if none does."""
+def _least(start: float, most: float | None, ask: Callable[[float], Plan | None]) -> float | None:
+    """The least figure from `start` upwards that suffices, to a hundredth; None if not even `most` does."""
     low = high = max(start, ASKED.least)
-    for _ in range(_DOUBLINGS):
-        if is_kept(high):
-            break
-        low, high = high, high * 1.25
-    else:
+    if ask(high) is not None:
+        return high
+    high = max(high, most or 0.0)
+    if ask(high) is None:
         return None
     while high - low > _HUNDREDTH * high:
         middle = (low + high) / 2
-        low, high = (low, middle) if is_kept(middle) else (middle, high)
+        low, high = (low, middle) if ask(middle) is not None else (middle, high)
     return high

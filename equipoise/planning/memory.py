@@ -9,6 +9,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+_OPTIONS = 256  # per processor, and combinations of some, that are looked at; of more, evenly many
+
 
 def memory_shares(worth: Floats, needed: Floats, node: Ints, node_memory: Floats) -> Floats:
     """(P,) bytes that each processor may use, so that those of a node fit together.
@@ -32,7 +34,8 @@ def _best_split(worth: Floats, needed: Floats, memory: float) -> Floats:
     totals, used = np.zeros(1), np.zeros(1)
     chosen = np.zeros((1, 0))
     for row_worth, row_needed in zip(worth, needed, strict=True):
-        wanted = np.flatnonzero((row_worth > 0) & (row_needed <= memory))
+        wanted = _undominated(row_worth, row_needed, memory)
+        wanted = wanted[row_worth[wanted] > 0]
         options_worth = np.concatenate(([0.0], row_worth[wanted]))
         options_bytes = np.concatenate(([0.0], row_needed[wanted]))
         totals = np.add.outer(totals, options_worth).ravel()
@@ -50,7 +53,8 @@ def _undominated(totals: Floats, used: Floats, memory: float) -> Ints:
     order = np.lexsort((-totals, used))
     order = order[used[order] <= memory]
     best_before = np.concatenate(([-np.inf], np.maximum.accumulate(totals[order])[:-1]))
-    return order[totals[order] > best_before]
+    kept = order[totals[order] > best_before]
+    return kept[:: -(-len(kept) // _OPTIONS) or 1]
 
 
 def with_leftovers(own: Floats, squeeze: Ints, node: Ints, node_memory: Floats) -> Floats:

@@ -264,7 +264,7 @@ class Mixer:
         if filled is None:
             return None
         ladder, kept = self._relevant(time_s, filled)
-        terms = self._terms(time_s, inlet, self._together(relief.fits, bytes_of), kept)
+        terms = self._terms(time_s, inlet, self._together(relief.fits, bytes_of, kept), kept)
         mix = best_mix(ladder, terms, filled.items, self._problem.items)
         if mix is None:
             return None
@@ -287,17 +287,18 @@ class Mixer:
         if kept is not None:
             load_s = None if load_s is None else np.take_along_axis(load_s, kept, 1)
             calls = calls and calls.only(kept)
-            if together is not None:
-                rows = np.arange(len(kept))[:, None, None]
-                together = together[rows, kept[:, :, None], kept[:, None, :]]
         return Terms(time_s=time_s, inlet=inlet, load_s=load_s, calls=calls, together=together)
 
-    def _together(self, fits: Bools | None, bytes_of: Floats | None) -> Bools | None:
-        """(P, H, H) rungs that a processor may both use; None for all."""
+    def _together(self, fits: Bools | None, bytes_of: Floats | None, kept: Ints | None) -> Bools | None:
+        """(P, H, H) rungs, of those that are kept, that a processor may both use; None for all."""
+        needs = self._needs
+        if kept is not None:
+            needs = np.take_along_axis(needs, kept, 1)
+            fits = None if fits is None else np.take_along_axis(fits, kept, 1)
         both = None if fits is None else fits[:, :, None] & fits[:, None, :]
         if bytes_of is None:
             return both
-        in_memory = fit_together(self._needs, bytes_of)
+        in_memory = fit_together(needs, bytes_of)
         return in_memory if both is None else in_memory & both
 
     @cached_property

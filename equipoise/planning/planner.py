@@ -83,7 +83,7 @@ def _declined(problem: Problem, strategy: Strategy, settle_s: float) -> Plan:
     if not found.feasible:
         return msgspec.structs.replace(found, needs=_within_limits(problem, strategy, found.needs))
     least = problem.plan(strategy.name, problem.predict(found.shares))
-    energy_j, power_w = needed_limits(problem, lambda asked: strategy.solve(asked) is not None)
+    energy_j, power_w = needed_limits(problem, strategy.solve)
     return msgspec.structs.replace(
         least,
         closest=Closest(most_accurate_at_deadline=None, fastest_at_floor=None, least_violation=least),

@@ -20,6 +20,7 @@ from equipoise.planning.problem import TOLERANCE, Floats, Ints, Problem
 Bools = npt.NDArray[np.bool_]
 
 _TINY = 1e-100  # keeps quotients of nothing finite
+_ENDS = 64  # longest calls tried per node
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,8 @@ class Links:
                 continue
             longest_s = float(self._call_s[rows][used].max())
             item_bytes[n] = sent[n] / items[n]
-            surplus_items = (longest_s - left_s[n]) * fleet.bandwidth_bytes_per_s[n] / item_bytes[n]
+            surplus_bytes = (longest_s - left_s[n]) * fleet.bandwidth_bytes_per_s[n]
+            surplus_items = surplus_bytes / max(item_bytes[n], _TINY)
             few = counts[rows][used].sum() <= surplus_items
             if few or by_uplink_s >= by_link_s[n] or not relief.may_send_less:
                 fits[rows] &= ~slow[rows]
@@ -120,6 +122,7 @@ class Links:
             limits_s = limits_s[limits_s < deadline_s - fleet.node_link_s[n]]
             if not len(limits_s):
                 continue
+            limits_s = limits_s[:: -(-len(limits_s) // _ENDS)]
             allowed = self._call_s[rows][None] <= limits_s[:, None, None] * (1 + TOLERANCE)
             among = np.where(allowed, worth[rows], 0.0)
             chosen = among.argmax(axis=2)[:, :, None]

@@ -130,7 +130,7 @@ def _most_items(ladder: Ladder, terms: Terms) -> Ints:
     room_s = terms.time_s[:, None] * (1 + _FIT)
     if terms.load_s is not None:
         room_s = np.maximum(room_s - terms.load_s, 0.0)
-    most: Floats = (room_s / ladder.item_s).max(axis=1)
+    most: Floats = (np.minimum(room_s, NEVER_S) / ladder.item_s).max(axis=1)
     if terms.inlet is not None:
         most = np.minimum(most, terms.inlet.most_items[terms.inlet.node] * (1 + _FIT))
     return np.minimum(most, _COUNTABLE).astype(np.int64)
