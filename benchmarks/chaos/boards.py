@@ -1,4 +1,4 @@
-"""Four unequal boards and a laptop on a network of their own: real nodes of a closed cluster, which can be harmed."""
+"""Unequal boards and a laptop on a network of their own: real nodes of a closed cluster, which can be harmed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime as dt
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +21,23 @@ from equipoise.trust.membership import Membership
 from tests.network import lan as lans
 from tests.network import quota as quotas
 
-SHARES = {"ada": 0.40, "ben": 0.25, "cleo": 0.35, "dan": 0.20}  # of one core each: what makes the boards unequal
 COORDINATOR = "laptop"
 _GIVE_UP_S = 120.0
 _ESTABLISHED = "01"  # in the kernel's table
 _LOOK_AGAIN_S = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """A board to be: which share of one core it has, and what its link is like; see `Lan.host`."""
+
+    share: float
+    rate: str | None = None
+    delay_s: float = 0.0
+    loss: float = 0.0
+
+
+FOUR = {"ada": Spec(share=0.40), "ben": Spec(share=0.25), "cleo": Spec(share=0.35), "dan": Spec(share=0.20)}
 
 
 @dataclass(eq=False)
@@ -170,7 +182,7 @@ class Boards:
 
 
 @contextmanager
-def four_boards(folder: Path, family: Family) -> Iterator[Boards]:
+def boards_on_hosts(folder: Path, family: Family, specs: Mapping[str, Spec]) -> Iterator[Boards]:
     """The boards, ready; nothing is left of them afterwards.
 
     Raises RuntimeError if the network cannot be built here.
@@ -183,13 +195,13 @@ def four_boards(folder: Path, family: Family) -> Iterator[Boards]:
         laptop = lan.host(COORDINATOR, wired=True)
         boards = {
             name: Board(
-                host=lan.host(name, wired=True),
+                host=lan.host(name, rate=spec.rate, delay_s=spec.delay_s, loss=spec.loss, wired=True),
                 quota=stack.enter_context(quotas.quota()),
-                share=share,
+                share=spec.share,
                 family=family.folder,
                 cpu=cpus[number % len(cpus)],
             )
-            for number, (name, share) in enumerate(SHARES.items())
+            for number, (name, spec) in enumerate(specs.items())
         }
         _admit([laptop, *(board.host for board in boards.values())], family, folder)
         for board in boards.values():

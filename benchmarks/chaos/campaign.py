@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.chaos.attempt import Attempt, attempt, settled
-from benchmarks.chaos.boards import Boards, Footprint, four_boards
+from benchmarks.chaos.boards import FOUR, Boards, Footprint, boards_on_hosts
 from benchmarks.chaos.harm import CUTS, SPARED, Harm, draw
 from benchmarks.chaos.work import Work, work_in
 
@@ -74,7 +74,7 @@ def run_campaign(folder: Path, settings: Settings, on_attempt: OnAttempt = lambd
     short.mkdir()
     long.mkdir()
     work = work_in(short, settings.items, settings.variants)
-    with four_boards(folder, work.family) as boards:
+    with boards_on_hosts(folder, work.family, FOUR) as boards:
         going = _Going(boards, settings, on_attempt)
         for _ in range(settings.warm_up):
             going.once("warm-up", work, ())

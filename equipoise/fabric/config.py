@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from equipoise.errors import UsageError
+from equipoise.fabric.ids import session_id
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -78,6 +79,7 @@ class ZenohSettings:
     Endpoints are Zenoh's, such as "tcp/192.168.1.4:7447" or, with `credentials`, "tls/192.168.1.4:7447". Peers are
     looked for by multicast on the interface `scouting`, None for not at all; let only one side of a connection dial
     the other by address. With `gossip`, peers tell each other of peers. A peer that is silent for `lease_s` is gone.
+    A node `stays`; whoever comes and goes dials it, see `fabric.ids`.
     """
 
     cluster: str
@@ -86,6 +88,7 @@ class ZenohSettings:
     scouting: str | None = None
     gossip: bool = False
     lease_s: float = 2.0
+    stays: bool = False
     credentials: Credentials | None = None
 
     @property
@@ -107,6 +110,7 @@ class ZenohSettings:
         return config
 
     def _network(self) -> Iterable[tuple[str, Any]]:
+        yield "id", session_id(stays=self.stays)
         yield "mode", "peer"
         yield "listen/endpoints", self.listen
         yield "listen/exit_on_failure", True

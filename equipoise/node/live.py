@@ -164,9 +164,8 @@ class LiveNode:
             self._spawn(self._profile(family))
 
     def _network(self) -> ZenohSettings:
-        if self._standing is None:
-            return self.settings.network
-        return replace(self.settings.network, credentials=self._standing.credentials())
+        network = replace(self.settings.network, stays=True)
+        return network if self._standing is None else replace(network, credentials=self._standing.credentials())
 
     async def _refuse_taken_name(self) -> None:
         """Wait for a process of that name which has just ended to be missed; a live one keeps its name."""
