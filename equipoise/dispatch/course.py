@@ -28,13 +28,13 @@ class Course:
         accuracies: Mapping[str, float],
     ) -> None:
         self.replanned = 0
+        self.planned_end_s = 0.0
         self.concession = Concession.NOTHING
         self._lanes = lanes
         self._when_late = when_late
         self._settings = settings
         self._accuracies = accuracies  # of each variant
         self._wanted = self._planned = False
-        self._planned_end_s = 0.0
         self._asked: Rest | None = None
         self._not_before_s = -math.inf  # the next time to ask; also when an answer counts as lost
         self._pause_s = settings.plan_pause_s * len(lanes)  # of thousands of processors one always drifts
@@ -47,7 +47,7 @@ class Course:
             self._not_before_s = -math.inf
 
     def want_if_drifted(self, lane: Lane, now_s: float) -> None:
-        """A processor has answered; a new plan is wanted if its predicted finish has moved too far.
+        """A processor has answered, or ought to have; a new plan is wanted if its predicted finish has moved too far.
 
         Plans that differ by less would only exchange one prediction error for another. Who is later than planned
         but no later than the others holds up nobody.
@@ -55,9 +55,9 @@ class Course:
         settings = self._settings
         if not settings.replan or settings.pooled:
             return
-        tolerance_s = max(settings.min_drift_s, settings.drift * (self._planned_end_s - now_s))
+        tolerance_s = max(settings.min_drift_s, settings.drift * (self.planned_end_s - now_s))
         finish_s = lane.finish_s(now_s)
-        late_s, early_s = finish_s - self._planned_end_s, lane.planned_finish_s - finish_s
+        late_s, early_s = finish_s - self.planned_end_s, lane.planned_finish_s - finish_s
         self._wanted |= max(late_s, early_s) > tolerance_s
 
     def is_due(self, open_items: int, now_s: float) -> bool:
@@ -112,7 +112,7 @@ class Course:
         """From now on drift is measured against the present prediction."""
         for lane in self._lanes.values():
             lane.planned_finish_s = lane.finish_s(now_s)
-        self._planned_end_s = max(lane.planned_finish_s for lane in self._lanes.values())
+        self.planned_end_s = max(lane.planned_finish_s for lane in self._lanes.values())
 
     def follow(self, plan: Plan, open_items: int, now_s: float) -> bool:
         """Share out the open items as the plan says; false if none of its processors can run anything now."""

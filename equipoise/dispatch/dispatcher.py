@@ -9,7 +9,7 @@ from typing import NoReturn
 from equipoise.core.cluster import Cluster
 from equipoise.core.plan import Conditions, Plan
 from equipoise.core.request import Prefer, Request, WhenLate
-from equipoise.dispatch.belief import Belief
+from equipoise.dispatch.belief import Belief, Lateness
 from equipoise.dispatch.commands import (
     AbandonTask,
     AcceptAnswers,
@@ -63,8 +63,9 @@ class Dispatcher:
         self._usable_cluster: Cluster | None = cluster  # None while it may have changed
         self._lanes = lanes_of(cluster, conditions or {})
         self._pool = Pool(order)
-        self._belief = Belief(self._lanes, self._settings.belief_margin_s)
-        self._flight = Flight(self._pool, self._lanes, self._belief)
+        self._belief = Belief(self._lanes, self._belief_margin_s)
+        self._lateness = Lateness(self._lanes, self._settings.min_task_s)
+        self._flight = Flight(self._pool, self._lanes, self._watch)
         accuracies = {variant.name: variant.accuracy for variant in cluster.variants}
         self._course = Course(self._lanes, request.requirement.when_late, self._settings, accuracies)
         self._tally = Tally(accuracies)
@@ -122,6 +123,7 @@ class Dispatcher:
             case NodeReturned():
                 self._on_returned(event)
             case Tick():  # no other event: answers that came while the coordinator stood still go first
+                self._notice_the_late()
                 return self._suspect_the_overdue()
             case _:
                 _assert_never(event)
@@ -165,6 +167,19 @@ class Dispatcher:
             self._strip(lane)  # its queues are empty, whatever it was sent before
             lane.restart()
         self._usable_cluster = None
+
+    def _belief_margin_s(self) -> float:
+        return self._settings.belief_margin_at_s(min(self._deadline_s, self._course.planned_end_s) - self._now_s)
+
+    def _watch(self, lane: Lane) -> None:
+        self._belief.watch(lane)
+        if self._settings.replan:
+            self._lateness.watch(lane)
+
+    def _notice_the_late(self) -> None:
+        """Who is late with a task that ought to be over need not end it before that counts."""
+        for lane in self._lateness.late(self._now_s):
+            self._course.want_if_drifted(lane, self._now_s)
 
     def _suspect_the_overdue(self) -> list[Command]:
         commands: list[Command] = []
@@ -284,7 +299,7 @@ class Dispatcher:
         commands: list[Command] = []
         while True:
             found, self._look_again_s = find_duplicate(
-                self._lanes.values(), self._pool, self._tally.accuracies, self._now_s
+                self._lanes.values(), self._pool, self._tally.accuracies, self._now_s, self._deadline_s
             )
             if found is None:
                 return commands
@@ -296,6 +311,7 @@ class Dispatcher:
         wanted_s = min(
             self._deadline_s if self._deadline_ends_it else math.inf,
             self._belief.next_s(),
+            self._lateness.next_s(),
             self._stranded_since_s + self._settings.patience_s,
             self._look_again_s,
             self._course.next_s(self._now_s),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from equipoise.core.cluster import ProcessorId
-from equipoise.dispatch.belief import Belief
 from equipoise.dispatch.lane import Lane, Task
 from equipoise.dispatch.pool import Pool
 
@@ -14,17 +13,18 @@ from equipoise.dispatch.pool import Pool
 class Flight:
     """Tasks in flight, and those that were given up but may still be answered.
 
-    `hungry` collects the lanes whose window has got room; whoever fills them clears it.
+    `hungry` collects the lanes whose window has got room; whoever fills them clears it. `watch` is told of every lane
+    that may have begun another task.
     """
 
-    def __init__(self, pool: Pool, lanes: dict[ProcessorId, Lane], belief: Belief) -> None:
+    def __init__(self, pool: Pool, lanes: dict[ProcessorId, Lane], watch: Callable[[Lane], None]) -> None:
         self.pool = pool
         self.lanes = lanes
         self.tasks: dict[int, Task] = {}
         self.given_up: dict[int, Task] = {}
         self.by_variant: Counter[str] = Counter()  # items in flight; those that two tasks hold count twice
         self.hungry: dict[ProcessorId, Lane] = {}
-        self._belief = belief
+        self._watch = watch
         self._next_task = 0
 
     def send(self, lane: Lane, variant: str, batch: int, items: tuple[int, ...], now_s: float) -> Task:
@@ -35,7 +35,7 @@ class Flight:
         self.tasks[task.number] = task
         self.by_variant[variant] += len(items)
         lane.add(task, now_s)
-        self._belief.watch(lane)
+        self._watch(lane)
         return task
 
     def find(self, number: int) -> Task | None:
@@ -80,5 +80,5 @@ class Flight:
         del self.tasks[task.number]
         self.by_variant[task.variant] -= len(task.items)
         lane.remove(task, now_s)
-        self._belief.watch(lane)
+        self._watch(lane)
         self.hungry[lane.pid] = lane

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from equipoise.core.cluster import Cluster, ProcessorId, Profile
 from equipoise.core.plan import Condition, Conditions
-from equipoise.dispatch.uplink import Uplink
+from equipoise.dispatch.uplink import Uplink, Wire
 from equipoise.profiling.feedback import SpeedEstimator
 
 _SLOWEST_BELIEVED = 3.0  # times its predicted duration: what a page fault storm or a thermal step can do
 _SPREADS_BELIEVED = 6.0
+_SPREADS_USUAL = 3.0  # beyond it a task is late rather than within its scatter
 _LEAST_RUN_S = 1e-9  # no clock resolves less, and nothing can be learned from it
 
 
@@ -179,7 +180,8 @@ class Lane:
         if not quotas:
             return in_flight_s
         loads_s = sum(self.load_s(variant) for variant in {quota.variant for quota in quotas})
-        item_s = {quota.variant: self._compute_s(quota.variant, quota.batches[self.pid]) for quota in quotas}
+        slower = self.speed / self.speed_at(now_s)
+        item_s = {quota.variant: slower * self._compute_s(quota.variant, quota.batches[self.pid]) for quota in quotas}
         computed_s = in_flight_s + loads_s + sum(quota.items * item_s[quota.variant] for quota in quotas)
         arrived_s = self.uplink.arrives_s(sum(lane.planned_bytes for lane in self.neighbours), now_s)
         return max(computed_s, arrived_s + item_s[quotas[-1].variant])
@@ -214,6 +216,24 @@ class Lane:
         factor = max(_SLOWEST_BELIEVED, math.exp(_SPREADS_BELIEVED * self.estimator.spread))
         expected_s = max(task.travel_s, self.answer_s(task, self.head_since_s) - self.head_since_s)
         return self.head_since_s + factor * expected_s + margin_s
+
+    @property
+    def scatter_s(self) -> float:
+        """By how much more or less than expected its present task may take, as far as tasks usually scatter."""
+        return _SPREADS_USUAL * self.estimator.spread * self.work_s(self.head) if self.head else 0.0
+
+    @property
+    def late_from_s(self) -> float:
+        """From when on the head is later than tasks usually scatter."""
+        return self.due_s + self.scatter_s
+
+    def speed_at(self, now_s: float) -> float:
+        """The measured speed, or what a head that is late allows at most: it is not over yet."""
+        head = self.head
+        if head is None or now_s <= self.late_from_s:
+            return self.speed
+        lasted_s = now_s - max(self.head_since_s, head.arrives_s) - head.load_s
+        return min(self.speed, head.run_s / lasted_s)
 
     def next_quota(self) -> Quota | None:
         """What to send from next, if anything is planned for it."""
@@ -255,7 +275,7 @@ class Lane:
         """What the planner has to know of it; it adds the latency of the link, which passes while the lane is busy."""
         return Condition(
             available=self.usable,
-            speed=self.speed,
+            speed=self.speed_at(now_s),
             busy_s=max(0.0, self.busy_s(now_s) - self.uplink.link.latency_s),
             resident=frozenset(self.resident),
         )
@@ -264,7 +284,8 @@ class Lane:
 def lanes_of(cluster: Cluster, conditions: Conditions) -> dict[ProcessorId, Lane]:
     """One lane per processor, in the order of the description."""
     item_bytes = {variant.name: variant.input_bytes for variant in cluster.variants}
-    uplinks = {node.name: Uplink(node.link) for node in cluster.nodes}
+    common = Wire(cluster.uplink_bytes_per_s)
+    uplinks = {node.name: Uplink(node.link, common) for node in cluster.nodes}
     neighbours: dict[str, list[Lane]] = {node.name: [] for node in cluster.nodes}
     lanes = {
         pid: Lane(

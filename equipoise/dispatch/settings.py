@@ -29,6 +29,8 @@ class Settings:
     plan_pause_s: float = 0.0005  # per processor, before drift has the rest planned again: planning takes 0.0001
     look_pause_s: float = 0.00001  # per processor, before stragglers are looked for again: a look takes as long
     belief_margin_s: float = 1.0  # later than any belief in its speed allows, plus this: the processor is suspected
+    belief_margin: float = 0.05  # of the seconds left; the margin is no more than this
+    least_belief_margin_s: float = 0.1  # but no less than this: hosts and networks have hiccups
     patience_s: float = 10.0  # how long to wait for a return when no processor is left
     max_failures: int = 3  # in a row, of a processor with a variant; and of an item that was sent alone
 
@@ -46,6 +48,8 @@ class Settings:
             "reserve_s",
             "reserve",
             "belief_margin_s",
+            "belief_margin",
+            "least_belief_margin_s",
             "patience_s",
         ):
             if not getattr(self, name) >= 0:
@@ -56,3 +60,10 @@ class Settings:
     def reserve_before_s(self, deadline_s: float) -> float:
         """Seconds kept back before a deadline that was this far away when the request began."""
         return min(self.reserve_s, self.reserve * deadline_s)
+
+    def belief_margin_at_s(self, left_s: float) -> float:
+        """What an answer is forgiven beyond what any speed explains, so many seconds before the end.
+
+        Close to the end there is less time to make up for a processor that is waited for in vain.
+        """
+        return min(self.belief_margin_s, max(self.least_belief_margin_s, self.belief_margin * left_s))

@@ -11,6 +11,7 @@ from equipoise.dispatch.lane import Lane, Task
 from equipoise.dispatch.pool import Pool
 
 _LOOKED_AT = 8  # the latest few tasks decide when a request ends, the quickest few lanes can help; of thousands
+_SOON_S = 0.002  # before it is too late: clocks and wake-ups are no more exact than that
 _WORTH = 1.1  # a duplicate must promise to be this much quicker, for predictions are no better than that
 
 
@@ -25,10 +26,13 @@ class Duplicate:
 
 
 def find_duplicate(
-    lanes: Iterable[Lane], pool: Pool, accuracies: Mapping[str, float], now_s: float
+    lanes: Iterable[Lane], pool: Pool, accuracies: Mapping[str, float], now_s: float, deadline_s: float
 ) -> tuple[Duplicate | None, float]:
     """The duplicate that helps most, if any does; if none does yet, when to look again.
 
+    A duplicate is worth it if it should be answered sooner than the task itself. It is also if it should be in time,
+    and the task may not be: because its deadline is too close for how such tasks scatter, or because it is late, and
+    waiting any longer would be too late for a duplicate, too.
     A duplicate runs the quickest variant that is at least as accurate as the one that it stands in for, so that
     nothing that was promised is given away.
     """
@@ -45,22 +49,35 @@ def find_duplicate(
         if quickest is None:
             continue
         needs_s, duplicate = quickest
-        if now_s + _WORTH * needs_s <= finish_s:
+        turn_s = _turn_s(lane, finish_s, _WORTH * needs_s, now_s, deadline_s)
+        if turn_s <= now_s:
             return duplicate, math.inf
-        turns_s.append(_turn_s(finish_s, lane, _WORTH * needs_s, now_s))
+        turns_s.append(turn_s)
     return None, min(turns_s, default=math.inf)
+
+
+def _turn_s(lane: Lane, finish_s: float, needs_s: float, now_s: float, deadline_s: float) -> float:
+    """From when on a duplicate that needs `needs_s` is worth it, if the lane's head is not answered by then.
+
+    A head that is overdue should need as long again as it is overdue: at time t, what it holds up until `finish_s`
+    should be over at 2 t - due + after.
+    """
+    due_s = lane.due_s
+    after_s = finish_s - (now_s + abs(due_s - now_s))
+    sooner_s = now_s if now_s + needs_s <= finish_s else due_s + needs_s - after_s
+    last_s = deadline_s - needs_s
+    if now_s > last_s:  # the duplicate would be late, too
+        return sooner_s
+    safe_s = deadline_s - lane.scatter_s
+    if due_s + after_s > safe_s:
+        return now_s
+    unsafe_s = (safe_s + due_s - after_s) / 2
+    return min(sooner_s, max(lane.late_from_s, min(unsafe_s, last_s - _SOON_S)))
 
 
 def _latest(lanes: Sequence[Lane], now_s: float) -> list[tuple[float, Lane, Task]]:
     in_flight = ((finish_s, lane, task) for lane in lanes for finish_s, task in lane.finishes_s(now_s))
     return nlargest(_LOOKED_AT, in_flight, key=lambda entry: entry[0])
-
-
-def _turn_s(finish_s: float, lane: Lane, needs_s: float, now_s: float) -> float:
-    """When the lane will be so overdue that its task should need longer than `needs_s`."""
-    head_finish_s = now_s + abs(lane.due_s - now_s)
-    after_head_s = finish_s - head_finish_s
-    return lane.due_s + needs_s - after_head_s
 
 
 def _quickest(

@@ -46,7 +46,8 @@ class Job:
     @property
     def loaded_s(self) -> float:
         """How much of that was loading, at the speed of the whole."""
-        return self.busy_s * self.load_s / (self.load_s + self.run_s)
+        work_s = self.load_s + self.run_s  # 0 if it was abandoned before its first call
+        return self.busy_s * self.load_s / work_s if work_s else 0.0
 
     @property
     def calls(self) -> int:
@@ -112,6 +113,8 @@ class SimulatedProcessor:
 
     def abandon(self, job: Job) -> None:
         """Forget a task; one that is being run stops after the present call."""
+        if job.abandoned:
+            return
         job.abandoned = True
         if job is self._running:
             self._catch_up(job)

@@ -334,6 +334,37 @@ def test_a_board_that_slows_down_at_the_very_end_does_not_hold_up_the_request():
     assert world.now_s < 1.2 * world.plans[0].latency_s
 
 
+@pytest.mark.parametrize("part", [0.5, 0.7, 0.8, 0.9, 0.95, 0.98])
+@pytest.mark.parametrize("node", ["a", "b", "c"])
+@pytest.mark.parametrize("speed", [0.0, 0.01])
+def test_a_board_that_freezes_is_noticed_before_its_task_ends(node: str, part: float, speed: float):
+    undisturbed_s = _ended_s(World(BOARDS, request_of(1000)))
+    world = World(BOARDS, request_of(1000))
+    world.slow_down(node, part * undisturbed_s, speed)
+
+    world.run()
+
+    without = sum(RATES.values()) / (sum(RATES.values()) - RATES[node])
+    foreseen_s = undisturbed_s * (part + (1 - part) * without)
+    assert world.now_s < foreseen_s + 0.05 * undisturbed_s
+
+
+@pytest.mark.parametrize("part", [0.5, 0.7, 0.8, 0.85, 0.9])
+def test_with_slack_a_board_that_freezes_breaks_no_promise(part: float):
+    world = World(BOARDS, request_of(1000, deadline_s=4.0, prefer=Prefer.ACCURACY))
+    world.slow_down("b", part * 4.0, 0.0)
+
+    world.run()
+
+    assert world.now_s <= 4.0
+    assert world.accuracy >= 0.65
+
+
+def _ended_s(world: World) -> float:
+    world.run()
+    return world.now_s
+
+
 # --- late ------------------------------------------------------------------------------------------------------------
 
 

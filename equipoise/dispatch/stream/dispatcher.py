@@ -56,7 +56,7 @@ class StreamDispatcher:
         self._cluster = cluster
         self._settings = settings or StreamSettings()
         self._lanes = lanes_of(cluster, conditions or {})
-        self._belief = Belief(self._lanes, self._settings.belief_margin_s)
+        self._belief = Belief(self._lanes, lambda: self._settings.belief_margin_s)
         spreads = NormalDist().inv_cdf(max(0.5, request.confidence))
         self._queues = {pid: Queue(lane, spreads) for pid, lane in self._lanes.items()}
         self._accuracies = {variant.name: variant.accuracy for variant in cluster.variants}
