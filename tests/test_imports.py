@@ -16,7 +16,7 @@ LAYERS = (
     ("equipoise.core",),
     ("equipoise.planning", "equipoise.dispatch", "equipoise.policies", "equipoise.profiling.feedback"),
     ("equipoise.families", "equipoise.engines", "equipoise.profiling", "equipoise.trust"),
-    ("equipoise.fabric", "equipoise.node", "equipoise.runtime"),
+    ("equipoise.fabric", "equipoise.models", "equipoise.node", "equipoise.runtime"),
     ("equipoise.simulation",),
     ("equipoise.lab",),
     ("equipoise.cli", "equipoise.__main__"),

@@ -31,7 +31,8 @@ from equipoise.node.allocation import give_memory_back
 from equipoise.node.live import LiveNode, LiveSettings
 from equipoise.node.log import NodeLog
 from equipoise.node.notify import Supervisor
-from equipoise.profiling.store import DATA_FOLDER_VARIABLE, default_data_folder
+from equipoise.node.stock import DEFAULT_CACHE_BYTES, StockSettings
+from equipoise.profiling.store import DATA_FOLDER_VARIABLE, default_cache_folder, default_data_folder
 
 _DRAIN_S = 30.0
 
@@ -56,6 +57,16 @@ def node(
         str | None,
         typer.Option(metavar="[HOST:]PORT", help="Serve figures for Prometheus there. Default host: 127.0.0.1."),
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where model files of others are kept. Default: the user's cache directory."),
+    ] = None,
+    cache_bytes: Annotated[
+        int, typer.Option(min=1, metavar="BYTES", help="How much is kept there; what was used longest ago leaves.")
+    ] = DEFAULT_CACHE_BYTES,
+    fetch: Annotated[
+        bool, typer.Option("--fetch/--no-fetch", help="Fetch and offer the families that others have, too.")
+    ] = True,
     join: Annotated[
         str | None,
         typer.Option(metavar="INVITATION", help="Join a cluster first, if not in it already: the word, or its file."),
@@ -79,8 +90,8 @@ def node(
 
     Finds the others by itself: as a member of a cluster (see --join) its other members on the local network, otherwise
     whoever is on this machine, or, with --insecure, on the local network. What has not been measured here yet is
-    measured first. SIGHUP reads the families again; SIGTERM finishes what was begun. The log goes to standard error,
-    a line per event.
+    measured first. Families that other nodes have are fetched, measured and offered as well. SIGHUP reads the families
+    again; SIGTERM finishes what was begun. The log goes to standard error, a line per event.
 
     As root, --install-service installs a service of the system (by sudo, one that runs as who called sudo), otherwise
     one of the user's own.
@@ -104,14 +115,19 @@ def node(
         split_cpu=split,
         memory_bytes=memory_bytes,
         insecure=network.open_to_anybody,
+        stock=StockSettings(folder=cache or default_cache_folder(os.environ), most_bytes=cache_bytes)
+        if fetch
+        else None,
     )
     if place is not None:
         options = options_given(
             name=name, processors=processors, split_cpu=split_cpu, memory_bytes=memory_bytes, metrics=metrics,
             cluster_name=cluster_name if cluster_name != DEFAULT_CLUSTER else None, insecure=insecure,
             family=lasting(family or ()), listen=listen, connect=connect,
+            cache=str(cache.absolute()) if cache else None, no_fetch=not fetch,
+            cache_bytes=cache_bytes if cache_bytes != DEFAULT_CACHE_BYTES else None,
         )  # fmt: skip
-        install(place, options, _DRAIN_S)
+        install(place, options, _DRAIN_S, cache)
         return
     give_memory_back()
     log = NodeLog()

@@ -97,20 +97,21 @@ def join_for(place: Place, invitation: str, name: str | None) -> None:
     _run_as(place, command, "it could not join")
 
 
-def install(place: Place, options: Sequence[str], drain_s: float) -> None:
+def install(place: Place, options: Sequence[str], drain_s: float, cache: Path | None = None) -> None:
     """Write the unit that runs `equipoise node OPTIONS`, and start it. Raises ServiceError and OutputError."""
+    folders = (place.data_folder, *((cache.absolute(),) if cache is not None else ()))
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if os.environ.get(name)}
     command = (sys.executable, "-m", "equipoise", "node", *options)
     service = Service(
         command=command,
-        data_folder=place.data_folder,
+        own_folders=folders,
         drain_s=drain_s,
         user=place.user if place.system else None,
         environment={"PYTHONSAFEPATH": "1", DATA_FOLDER_VARIABLE: str(place.data_folder)} | kept,
     )
     text = unit_text(service)
     if not place.given:
-        _run_as(place, ["mkdir", "-p", "--", str(place.data_folder)], "its data folder cannot be made")
+        _run_as(place, ["mkdir", "-p", "--", *map(str, folders)], "its folders cannot be made")
     _write(place.unit_path, text)
     _say(f"wrote {place.unit_path}: {command_line(command)}")
     if place.given:

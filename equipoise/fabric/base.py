@@ -20,6 +20,11 @@ class Verb(str, Enum):
     ABANDON = "abandon"
     CHARTER = "charter"  # a signed charter; the answer is the newer of both
 
+    # What holders of model files can be asked.
+    HOLDINGS = "holdings"  # no payload
+    FAMILY = "family"
+    CHUNK = "chunk"  # the answer is that part of the file; it gives way to everything else that travels
+
 
 Handler = Callable[[bytes], Awaitable[bytes]]  # request payload -> reply payload
 OnChange = Callable[[str, bool], None]  # node name, present; called on the event loop's thread
@@ -27,29 +32,37 @@ OnGone = Callable[[str], None]  # identity of a coordinator; called on the event
 StopWatching = Callable[[], None]
 
 
-class Fabric(Protocol):
-    """What a coordinator sees of the network."""
+class Peers(Protocol):
+    """Nodes, or holders of model files, that are on the network under their names."""
+
+    def watch(self, on_change: OnChange) -> StopWatching:
+        """Report everyone who is present now, before returning, and from now on everyone who comes or goes."""
+
+    async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
+        """The reply of the one of this name.
+
+        Raises NodeUnreachableError at once if nobody of that name is there or it goes away, NodeTimeoutError after
+        `timeout_s`, and NodeError with its own words if it refuses.
+        """
+
+
+class Fabric(Peers, Protocol):
+    """What a coordinator sees of the network: its nodes."""
 
     @property
     def identity(self) -> str:
         """What nodes call this coordinator by; they are told when it leaves the network, however it does."""
 
-    def watch(self, on_change: OnChange) -> StopWatching:
-        """Report every node that is present now, before returning, and from now on every one that comes or goes."""
-
-    async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
-        """The node's reply.
-
-        Raises NodeUnreachableError at once if the node is not there or goes away, NodeTimeoutError after
-        `timeout_s`, and NodeError with the node's own words if it refuses.
-        """
+    @property
+    def holders(self) -> Peers:
+        """Whoever hands out model files: nodes, and clients that coordinate."""
 
     async def close(self) -> None:
         """Leave the network; asks under way end with NodeUnreachableError."""
 
 
 class Host(Protocol):
-    """What a node agent sees of the network."""
+    """The place of one node, or of one holder of model files, on the network."""
 
     async def serve(
         self, node: str, handlers: Mapping[Verb, Handler], on_coordinator_gone: OnGone = lambda identity: None

@@ -25,6 +25,18 @@ class InProcessFabric:
         self._delay_s: dict[str, float] = {}
         self._mute: set[str] = set()
         self._at_work: set[asyncio.Task[None]] = set()
+        self._holders: InProcessFabric | None = None
+
+    @property
+    def holders(self) -> InProcessFabric:
+        """As the interface says; a network of their own, so that they can be made to misbehave, too."""
+        if self._holders is None:
+            self._holders = InProcessFabric()
+        return self._holders
+
+    def holder_host(self) -> InProcessHost:
+        """A place for one holder of model files on this network."""
+        return self.holders.host()
 
     def host(self) -> InProcessHost:
         """A place for one node agent on this network."""
@@ -44,6 +56,8 @@ class InProcessFabric:
 
     async def close(self) -> None:
         """As the interface says; waits until no handler is at work."""
+        if self._holders is not None:
+            await self._holders.close()
         self._presence.close()
         for on_gone in self._to_tell:
             on_gone(self.identity)

@@ -6,9 +6,18 @@ node can tell the work of one coordinator from another's. A family is named by i
 
 from __future__ import annotations
 
-import msgspec
+from typing import Annotated, Literal
 
-from equipoise.core.cluster import Profile, Variant
+import msgspec
+from msgspec import Meta
+
+from equipoise.core.cluster import Name, Profile, Variant
+from equipoise.core.family import Accuracy, InputSpec, OutputSpec, Sha256
+from equipoise.core.ranges import refuse_unprintable
+
+CHUNK_BYTES = 1 << 20  # of a model file, at most, in one message
+MOST_MODELS = 1000  # of a family that travels
+MOST_LABELS = 100_000
 
 
 class DescribeMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +65,8 @@ class ProcessorStatus(msgspec.Struct, frozen=True, kw_only=True):
 class FamilyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What a node has of a family: its evaluated variants, and what each costs on each processor, as far as known.
 
-    `missing` counts the pairs of processor and variant that are still to be measured.
+    `missing` counts the pairs of processor and variant that are being measured now or soon, `to_fetch` the model files
+    that have to be fetched from others before theirs can be.
     """
 
     identity: str
@@ -64,6 +74,7 @@ class FamilyStatus(msgspec.Struct, frozen=True, kw_only=True):
     variants: tuple[Variant, ...]
     profiles: dict[str, tuple[Profile, ...]]  # by processor
     missing: int = 0
+    to_fetch: int = 0
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,3 +152,55 @@ class AbandonMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     request: str
     task: int | None = None
+
+
+class ChunkMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """Send so many bytes of a model file, from an offset on; there are fewer where the file ends."""
+
+    sha256: Sha256
+    offset_bytes: Annotated[int, Meta(ge=0, le=1 << 50)]
+    size_bytes: Annotated[int, Meta(ge=1, le=CHUNK_BYTES)]
+
+
+class HoldingsReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What a holder has: families by identity, and the SHA-256 of every model file that it can send."""
+
+    families: tuple[Sha256, ...] = ()
+    files: tuple[Sha256, ...] = ()
+
+
+class FamilyMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """Describe the family of this identity; the answer is a `FamilyDescription`."""
+
+    identity: Sha256
+
+
+class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant as it travels: all that its manifest says, except where its file lies. `suffix` tells the engine."""
+
+    name: Name
+    sha256: Sha256
+    suffix: Literal[".onnx", ".tflite"]
+    size_bytes: Annotated[int, Meta(ge=1, le=1 << 50)]
+    precision: Name
+    input: InputSpec
+    output: OutputSpec
+    accuracy: Accuracy | None = None
+
+    def __post_init__(self) -> None:
+        refuse_unprintable("variant", self.name)
+
+
+class FamilyDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """A family as it travels."""
+
+    name: Name
+    task: Name
+    labels: Annotated[tuple[str, ...], Meta(min_length=1, max_length=MOST_LABELS)]
+    first_class: int
+    models: Annotated[tuple[ModelDescription, ...], Meta(min_length=1, max_length=MOST_MODELS)]
+
+    def __post_init__(self) -> None:
+        refuse_unprintable("family", self.name)
+        if len({model.name for model in self.models}) < len(self.models):
+            raise ValueError(f"family {self.name!r} has two variants of one name")

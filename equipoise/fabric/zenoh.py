@@ -2,8 +2,9 @@
 
 A node declares a queryable per verb on `equipoise/<cluster>/nodes/<node>/<instance>/<verb>` and then its token on
 `equipoise/<cluster>/alive/<node>/<instance>`, so that a node that is seen can be asked. The instance tells processes
-apart that bear the same name one after the other. A coordinator has its token on
-`equipoise/<cluster>/coordinators/<identity>`. Names are percent-encoded.
+apart that bear the same name one after the other. Holders of model files do the same with `files` and `holders` in
+place of `nodes` and `alive`. A coordinator has its token on `equipoise/<cluster>/coordinators/<identity>`. Names are
+percent-encoded.
 
 Zenoh calls back on threads of its own, which must never wait for us, and its calls may wait for a slow link:
 callbacks only hand over to the event loop, and everything that sends runs on threads that may wait.
@@ -18,6 +19,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from enum import Enum
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -33,23 +35,111 @@ from equipoise.fabric.presence import Presence, await_reply, fail, fulfil
 _SENDERS = 64  # threads that may wait for slow links at the same time; each is started when first needed
 _PORT_TRIES = 5
 _LOOK_S = 2.0
+_GIVES_WAY = Verb.CHUNK.value  # what keys end in that are asked in the background
 
 
-class ZenohFabric:
-    """A coordinator's view of the network. Made with `open`."""
+class Kind(Enum):
+    """Who is on the network: the word in the keys that it is asked on, and that in the key of its token."""
 
-    def __init__(self, session: Any, settings: ZenohSettings) -> None:
+    NODE = ("nodes", "alive")
+    HOLDER = ("files", "holders")
+
+
+class ZenohPeers:
+    """Everyone of one kind who is on a session's network."""
+
+    def __init__(self, session: Any, settings: ZenohSettings, kind: Kind, senders: ThreadPoolExecutor) -> None:
         self._session = session
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._presence = Presence()
-        self._senders = ThreadPoolExecutor(_SENDERS, "equipoise-send")
-        self.identity = uuid.uuid4().hex
-        liveliness = session.liveliness()
-        liveliness.declare_subscriber(
-            _key(settings.cluster, "alive", "**"), Callback(self._on_liveliness, indirect=False), history=True
+        self._senders = senders
+        self._asked, self._alive = kind.value
+        on_liveliness = Callback(self._on_liveliness, indirect=False)
+        session.liveliness().declare_subscriber(_key(settings.cluster, self._alive, "**"), on_liveliness, history=True)
+
+    def watch(self, on_change: OnChange) -> StopWatching:
+        """As the interface says."""
+        return self._presence.watch(on_change)
+
+    def instance_of(self, node: str) -> str | None:
+        """Which process bears this name now, as far as is known; None if there is none."""
+        return self._presence.instance(node)
+
+    async def look(self) -> frozenset[str]:
+        """Ask the network who is there, rather than wait to be told; their names."""
+        replies = await asyncio.to_thread(
+            self._session.liveliness().get, _key(self._settings.cluster, self._alive, "**"), timeout=_LOOK_S
         )
-        self._token = liveliness.declare_token(_key(settings.cluster, "coordinators", self.identity))
+        found: set[str] = set()
+        for reply in await asyncio.to_thread(list, replies):
+            if reply.ok is not None:
+                self._on_liveliness(reply.ok)
+                found.add(unquote(str(reply.ok.key_expr).split("/")[-2]))
+        return frozenset(found)
+
+    async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
+        """As the interface says."""
+        if len(payload) > MESSAGE_BYTES:
+            raise NodeError(
+                f"a message of {len(payload) / 1e6:.0f} MB; at most {MESSAGE_BYTES / 1e6:.0f} MB arrive", node=node
+            )
+        with self._presence.reply_from(node) as reply:
+            instance = self._presence.instance(node) or ""
+            key = _asked_key(self._settings.cluster, self._asked, node, instance, verb)
+            self._senders.submit(self._send, node, key, payload, timeout_s, reply)
+            return await await_reply(reply, node, timeout_s)
+
+    def leave(self) -> None:
+        """Whoever waits for an answer is told that there will be none."""
+        self._presence.close()
+
+    def _send(self, node: str, key: str, payload: bytes, timeout_s: float, reply: asyncio.Future[bytes]) -> None:
+        def on_reply(answer: Any) -> None:
+            if answer.ok is not None:
+                self._hand_over(fulfil, reply, answer.ok.payload.to_bytes())
+            else:
+                self._hand_over(fail, reply, NodeError(answer.err.payload.to_string(), node=node))
+
+        def on_end() -> None:
+            self._hand_over(fail, reply, NodeUnreachableError("the request ended without an answer", node=node))
+
+        try:
+            self._session.get(
+                key,
+                Callback(on_reply, on_end, indirect=False),
+                payload=payload,
+                consolidation=zenoh.ConsolidationMode.NONE,
+                priority=_priority(key),  # the answer has the same
+                timeout=timeout_s + 1.0,  # ours comes first, and has the better message
+            )
+        except zenoh.ZError as error:
+            self._hand_over(fail, reply, NodeUnreachableError(str(error), node=node))
+
+    def _on_liveliness(self, sample: Any) -> None:
+        node, instance = map(unquote, str(sample.key_expr).split("/")[-2:])
+        self._hand_over(self._presence.change_instance, node, instance, sample.kind == zenoh.SampleKind.PUT)
+
+    def _hand_over(self, function: Callable[..., None], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for this any more
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+
+class ZenohFabric(ZenohPeers):
+    """A coordinator's view of the network. Made with `open`."""
+
+    def __init__(self, session: Any, settings: ZenohSettings) -> None:
+        super().__init__(session, settings, Kind.NODE, ThreadPoolExecutor(_SENDERS, "equipoise-send"))
+        self.identity = uuid.uuid4().hex
+        self._holders: ZenohPeers | None = None
+        self._token = session.liveliness().declare_token(_key(settings.cluster, "coordinators", self.identity))
+
+    @property
+    def holders(self) -> ZenohPeers:
+        """As the interface says; whoever does not ask for them need not hear of them."""
+        if self._holders is None:
+            self._holders = ZenohPeers(self._session, self._settings, Kind.HOLDER, self._senders)
+        return self._holders
 
     @classmethod
     async def open(cls, settings: ZenohSettings) -> ZenohFabric:
@@ -68,40 +158,13 @@ class ZenohFabric:
                     raise
         raise AssertionError("unreachable")
 
-    def watch(self, on_change: OnChange) -> StopWatching:
-        """As the interface says."""
-        return self._presence.watch(on_change)
-
     def host(self) -> ZenohHost:
         """A place for one node on the network that this coordinator is on; to be closed before it."""
         return ZenohHost(self._session, self._settings, owns_session=False)
 
-    def instance_of(self, node: str) -> str | None:
-        """Which process is the node, as far as is known; None if there is none."""
-        return self._presence.instance(node)
-
-    async def look(self) -> frozenset[str]:
-        """Ask the network who is there, rather than wait to be told; the names of the nodes."""
-        replies = await asyncio.to_thread(
-            self._session.liveliness().get, _key(self._settings.cluster, "alive", "**"), timeout=_LOOK_S
-        )
-        found: set[str] = set()
-        for reply in await asyncio.to_thread(list, replies):
-            if reply.ok is not None:
-                self._on_liveliness(reply.ok)
-                found.add(unquote(str(reply.ok.key_expr).split("/")[-2]))
-        return frozenset(found)
-
-    async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
-        """As the interface says."""
-        if len(payload) > MESSAGE_BYTES:
-            raise NodeError(
-                f"a message of {len(payload) / 1e6:.0f} MB; at most {MESSAGE_BYTES / 1e6:.0f} MB arrive", node=node
-            )
-        with self._presence.reply_from(node) as reply:
-            key = _node_key(self._settings.cluster, node, self._presence.instance(node) or "", verb)
-            self._senders.submit(self._send, node, key, payload, timeout_s, reply)
-            return await await_reply(reply, node, timeout_s)
+    def holder_host(self) -> ZenohHost:
+        """A place for one holder of model files on the network that this coordinator is on; to be closed before it."""
+        return ZenohHost(self._session, self._settings, kind=Kind.HOLDER, owns_session=False)
 
     async def why_alone(self) -> list[str]:
         """If no other machine is connected: a sentence per address where one could be. Takes some seconds."""
@@ -112,45 +175,21 @@ class ZenohFabric:
 
     async def close(self) -> None:
         """As the interface says."""
-        self._presence.close()
+        self.leave()
+        if self._holders is not None:
+            self._holders.leave()
         await asyncio.to_thread(self._session.close)
         await asyncio.to_thread(self._senders.shutdown)
 
-    def _send(self, node: str, key: str, payload: bytes, timeout_s: float, reply: asyncio.Future[bytes]) -> None:
-        def on_reply(answer: Any) -> None:
-            if answer.ok is not None:
-                self._hand_over(fulfil, reply, answer.ok.payload.to_bytes())
-            else:
-                self._hand_over(fail, reply, NodeError(answer.err.payload.to_string(), node=node))
-
-        def on_end() -> None:
-            self._hand_over(fail, reply, NodeUnreachableError("the request ended without an answer", node=node))
-
-        try:
-            self._session.get(
-                key,
-                Callback(on_reply, on_end, indirect=False),
-                payload=payload,
-                consolidation=zenoh.ConsolidationMode.NONE,
-                timeout=timeout_s + 1.0,  # ours comes first, and has the better message
-            )
-        except zenoh.ZError as error:
-            self._hand_over(fail, reply, NodeUnreachableError(str(error), node=node))
-
-    def _on_liveliness(self, sample: Any) -> None:
-        node, instance = map(unquote, str(sample.key_expr).split("/")[-2:])
-        self._hand_over(self._presence.change_instance, node, instance, sample.kind == zenoh.SampleKind.PUT)
-
-    def _hand_over(self, function: Callable[..., None], *arguments: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits for this any more
-            self._loop.call_soon_threadsafe(function, *arguments)
-
 
 class ZenohHost:
-    """One node's place on the network. Made with `open`, or by a fabric for its own session."""
+    """The place of a node, or of a holder, on the network. Made with `open`, or by a fabric for its own session."""
 
-    def __init__(self, session: Any, settings: ZenohSettings, *, owns_session: bool = True) -> None:
+    def __init__(
+        self, session: Any, settings: ZenohSettings, *, kind: Kind = Kind.NODE, owns_session: bool = True
+    ) -> None:
         self._session = session
+        self._asked, self._alive = kind.value
         self._owns_session = owns_session
         self.instance = f"{time.time_ns():016x}-{uuid.uuid4().hex[:8]}"  # of one machine's the last is the greatest
         self._declared: list[Any] = []
@@ -178,11 +217,11 @@ class ZenohHost:
         everyone = Callback(on_coordinator, indirect=False)
         self._declared.append(liveliness.declare_subscriber(_key(cluster, "coordinators", "*"), everyone, history=True))
         for verb, handler in handlers.items():
-            key = _node_key(cluster, node, self.instance, verb)
+            key = _asked_key(cluster, self._asked, node, self.instance, verb)
             receive = Callback(self._receiver(key, handler), indirect=False)
             self._declared.append(self._session.declare_queryable(key, receive))
         name = quote(node, safe="")
-        self._declared.append(liveliness.declare_token(_key(cluster, "alive", f"{name}/{self.instance}")))
+        self._declared.append(liveliness.declare_token(_key(cluster, self._alive, f"{name}/{self.instance}")))
 
     async def close(self, *, grace_s: float = 0.0) -> None:
         """As the interface says; requests that are under way then end without an answer."""
@@ -243,8 +282,12 @@ def _free_port() -> int:
         return port
 
 
-def _node_key(cluster: str, node: str, instance: str, verb: Verb) -> str:
-    return _key(cluster, "nodes", f"{quote(node, safe='')}/{instance}/{verb.value}")
+def _priority(key: str) -> Any:
+    return zenoh.Priority.BACKGROUND if key.endswith(f"/{_GIVES_WAY}") else zenoh.Priority.DATA
+
+
+def _asked_key(cluster: str, asked: str, node: str, instance: str, verb: Verb) -> str:
+    return _key(cluster, asked, f"{quote(node, safe='')}/{instance}/{verb.value}")
 
 
 def _key(cluster: str, kind: str, rest: str) -> str:

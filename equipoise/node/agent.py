@@ -106,6 +106,11 @@ class NodeAgent:
         self._host = host
         await host.serve(self._facts.name, self._handlers, self._forget_work_of)
 
+    @property
+    def busy(self) -> bool:
+        """True if a task is here that is not done."""
+        return any(worker.status().queue_tasks for worker in self._workers.values())
+
     async def drain(self, timeout_s: float) -> bool:
         """Take no more tasks, and wait until those that are here are done; False if some are not in time."""
         self._draining = True

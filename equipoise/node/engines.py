@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from equipoise.engines.base import Engine
@@ -10,7 +11,7 @@ from equipoise.engines.processors import LocalProcessor
 from equipoise.engines.registry import load_engine
 from equipoise.errors import ModelError
 from equipoise.node.memory import ModelMemory
-from equipoise.node.repertoire import Repertoire
+from equipoise.node.repertoire import Closing, Repertoire
 
 Key = tuple[str, str]  # identity of a family, name of a variant
 
@@ -19,6 +20,7 @@ Key = tuple[str, str]  # identity of a family, name of a variant
 class _Loaded:
     engine: Engine
     size_bytes: int
+    file: Closing | None
 
 
 class LoadedModels:
@@ -39,16 +41,21 @@ class LoadedModels:
         return key in self._loaded
 
     def get(self, key: Key) -> Engine:
-        """The engine, loaded if need be. Raises KeyError, and ModelError if it cannot be loaded or has no room."""
+        """The engine, loaded if need be. Raises KeyError, and ModelError if it cannot be loaded or has no room.
+
+        A file that is not here is fetched first, for as long as that takes.
+        """
         if key not in self._loaded:
             self._repertoire.refuse_unsigned(*key)
-            size_bytes = self._make_room(key)
-            try:
+            with ExitStack() as undo:
+                file = self._repertoire.hold(*key)
+                if file is not None:
+                    undo.callback(file.close)
+                size_bytes = self._make_room(key)
+                undo.callback(self._memory.give_back, size_bytes)
                 engine = load_engine(self._repertoire.family(key[0]), key[1], self._processor)
-            except BaseException:
-                self._memory.give_back(size_bytes)
-                raise
-            self._loaded[key] = _Loaded(engine, size_bytes)
+                undo.pop_all()
+            self._loaded[key] = _Loaded(engine, size_bytes, file)
         self._loaded.move_to_end(key)
         return self._loaded[key].engine
 
@@ -73,3 +80,5 @@ class LoadedModels:
         _, oldest = self._loaded.popitem(last=False)
         oldest.engine.close()
         self._memory.give_back(oldest.size_bytes)
+        if oldest.file is not None:
+            oldest.file.close()

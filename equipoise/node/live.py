@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping
-from contextlib import aclosing
+from collections.abc import Collection, Coroutine, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +22,15 @@ from equipoise.fabric.messages import NodeStatus
 from equipoise.fabric.zenoh import ZenohFabric
 from equipoise.families.identity import identity_of
 from equipoise.families.manifest import load_family
+from equipoise.models.description import describe
+from equipoise.models.holders import Holders
+from equipoise.models.shelf import Shelf
 from equipoise.node.agent import NodeAgent, NodeFacts
 from equipoise.node.health import read_health
 from equipoise.node.log import NodeLog
 from equipoise.node.memory import ModelMemory
 from equipoise.node.repertoire import Repertoire
+from equipoise.node.stock import Keeper, Stock, StockSettings
 from equipoise.node.survey import PairAnswer, ProcessorsQuestion, ProfilesQuestion, ask_processors, ask_profiles
 from equipoise.node.worker import Worker, WorkerSettings
 from equipoise.profiling.local import LocalProfiles, Pair, local_node
@@ -50,6 +54,7 @@ class LiveSettings:
     """Which node to be. `memory_bytes` is what models may take together, by default most of what is free now.
 
     With a `membership`, which `network` must be that of, only model files that the cluster has signed are loaded.
+    Families that others have are fetched and offered if `stock` says where to keep them.
     """
 
     name: str
@@ -61,6 +66,7 @@ class LiveSettings:
     split_cpu: tuple[tuple[int, ...], ...] | None = None
     memory_bytes: int | None = None
     insecure: bool = False
+    stock: StockSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +86,7 @@ class LiveNode:
     repertoire: Repertoire = field(default_factory=Repertoire)
     superseded: asyncio.Event = field(default_factory=asyncio.Event)  # a node of this name was started after this one
     _measured: dict[str, dict[Pair, Measurement]] = field(default_factory=dict)
+    _cannot_run: set[tuple[str, Pair]] = field(default_factory=set)  # families and pairs
     _processors: tuple[LocalProcessor, ...] = ()
     _at_work: set[asyncio.Task[None]] = field(default_factory=set)
     _unsigned: dict[str, Family] = field(default_factory=dict)  # families of which not every file may be loaded
@@ -87,8 +94,11 @@ class LiveNode:
     _moving: asyncio.Lock = field(default_factory=asyncio.Lock)  # from one session to the next
     _found: dict[Path, str] = field(default_factory=dict)  # which family was last read from a folder
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)  # of the folders, by one reload at a time
+    _shelf: Shelf = field(default_factory=Shelf)
+    _stock: Stock | None = None
 
     def __post_init__(self) -> None:
+        self._holders = Holders(self.settings.name)
         if self.settings.membership is not None:
             from equipoise.node.standing import Standing  # noqa: PLC0415 - who is no member need not pay for it
 
@@ -123,6 +133,9 @@ class LiveNode:
         )
         for family in families:
             self._spawn(self._profile(family))
+        if self.settings.stock is not None:
+            self._stock = self._stocked(self.settings.stock)
+            self._spawn(self._stock.run())
         self._spawn(self._tell_if_alone())
         if self._standing is not None:
             self._spawn(self._keep(self._standing))
@@ -133,6 +146,10 @@ class LiveNode:
             for work in tuple(self._at_work):
                 work.cancel()
         await asyncio.gather(*self._at_work, return_exceptions=True)
+        if self._stock is not None:
+            self._stock.close()
+        self._holders.leave()
+        await self._holder_host.close()
         await self._agent.close(grace_s=_ANSWERS_S)
         await self._fabric.close()
         self.log("left", node=self.settings.name)
@@ -159,6 +176,7 @@ class LiveNode:
                 families += await self._load_family_again(folder)
             for identity in before - set(self._found.values()):
                 self.repertoire.withdraw(identity)
+                self._shelf.take(identity)
         self.log("reloaded", node=self.settings.name, families=",".join(f.name for f in families) or None)
         for family in families:
             self._spawn(self._profile(family))
@@ -183,6 +201,8 @@ class LiveNode:
         if identity in self.repertoire.identities:
             return []
         self.repertoire.add(family, missing=len(family.models) * len(self._processors))
+        with suppress(ValueError):  # an ending that no engine has, which is said when it is measured
+            self._shelf.put(family, await asyncio.to_thread(describe, family))
         return [family]
 
     async def _load_family_again(self, folder: Path) -> list[Family]:
@@ -207,6 +227,29 @@ class LiveNode:
         self._agent = NodeAgent(host, facts, self.repertoire, workers, price=self._price)
         await self._agent.start({Verb.CHARTER: self._standing.answer} if self._standing is not None else None)
         self._watch(host.instance)
+        await self._hand_out()
+
+    async def _hand_out(self) -> None:
+        """Let others have the model files that are here, and see what they have."""
+        self._holder_host = self._fabric.holder_host()
+        await self._holder_host.serve(self.settings.name, self._shelf.handlers)
+        self._holders.join(self._fabric.holders)
+
+    def _stocked(self, settings: StockSettings) -> Stock:
+        keeper = Keeper(
+            survey=self._survey,
+            unmeasured=self._unmeasured,
+            busy=lambda: self._agent.busy,
+            signed=self._standing.may_adopt if self._standing is not None else lambda identity: True,
+        )
+        return Stock(
+            settings=settings,
+            repertoire=self.repertoire,
+            shelf=self._shelf,
+            holders=self._holders,
+            keeper=keeper,
+            log=self.log,
+        )
 
     def _watch(self, instance: str) -> None:
         """Meet whoever is there and whoever comes, and notice a successor."""
@@ -232,6 +275,8 @@ class LiveNode:
     async def _moved(self) -> bool:
         """Move to a new session; False, and why is logged, if none can be opened now."""
         async with self._moving:
+            self._holders.leave()
+            await self._holder_host.close()
             await self._agent.pause(grace_s=_LAST_WORDS_S)
             await self._fabric.close()
             try:
@@ -242,6 +287,7 @@ class LiveNode:
             host = self._fabric.host()
             await self._agent.resume(host)
             self._watch(host.instance)
+            await self._hand_out()
         self.log("reconnected", node=self.settings.name)
         return True
 
@@ -263,20 +309,51 @@ class LiveNode:
         self._unsigned[identity] = family  # before the files are read: a charter may come meanwhile
         refused = await asyncio.to_thread(self._refused, family)
         self._settle_refused(identity, refused)
+        variants = tuple(model.name for model in family.models if model.name not in refused)
+        if await self._ask_profiles(family, variants, measure=True):
+            self.log("profiled", family=family.name, after_s=time.monotonic() - began_s)
+
+    async def _ask_profiles(self, family: Family, variants: Collection[str], *, measure: bool) -> bool:
+        """Learn what these variants cost here; False, and why is logged, if that fails."""
         question = ProfilesQuestion(
             family=family,
             processors=self._processors,
-            variants=tuple(model.name for model in family.models if model.name not in refused),
+            variants=tuple(variants),
             data_folder=self.settings.data_folder,
+            measure=measure,
         )
         try:
             async with aclosing(ask_profiles(question)) as pairs:
                 async for pair in pairs:
-                    self._learn(identity, family, pair)
+                    self._learn(identity_of(family), family, pair)
         except EquipoiseError as error:
             self.log("profiling failed", family=family.name, reason=error)
-            return
-        self.log("profiled", family=family.name, after_s=time.monotonic() - began_s)
+            return False
+        return True
+
+    async def _survey(self, family: Family, variants: Collection[str], measure: bool) -> None:
+        """For the stock: until what it has measured is known, no plan is made with the family here."""
+        identity = identity_of(family)
+        try:
+            if measure:
+                self.repertoire.expect(identity, pairs=len(variants) * len(self._processors))
+            if not await self._ask_profiles(family, variants, measure=measure) and measure:
+                self._cannot_run |= {
+                    (identity, (processor.name, variant)) for processor in self._processors for variant in variants
+                }
+        finally:
+            self.repertoire.expect(identity, pairs=0)
+
+    def _unmeasured(self, family: Family) -> frozenset[str]:
+        """The variants that some processor has not been measured with yet, and could be."""
+        identity = identity_of(family)
+        measured = self._measured.get(identity, {})
+        return frozenset(
+            model.name
+            for model in family.models
+            for processor in self._processors
+            if (pair := (processor.name, model.name)) not in measured and (identity, pair) not in self._cannot_run
+        )
 
     def _refused(self, family: Family) -> dict[str, ModelError]:
         """The variants whose files may not be loaded, and why."""
@@ -303,9 +380,11 @@ class LiveNode:
         for family in tuple(self._unsigned.values()):
             self.repertoire.add(family, missing=len(family.models) * len(self._processors))
             self._spawn(self._profile(family))
+        self._holders.stir()
 
     def _learn(self, identity: str, family: Family, pair: PairAnswer) -> None:
         if pair.measurement is None:
+            self._cannot_run.add((identity, (pair.processor, pair.variant)))
             self.log("cannot run", variant=pair.variant, processor=pair.processor, reason=pair.failure)
         else:
             measured = self._measured.setdefault(identity, {})
@@ -319,7 +398,7 @@ class LiveNode:
         """Profiles for items like these: what it takes to prepare them depends on them."""
         family = self.repertoire.family(identity)
         node = self._described(family, self._measured.get(identity, {}), prepare_times_s(family, samples))
-        return {processor.name: processor.profiles for processor in node.processors}
+        return {processor.name: self.repertoire.offered(identity, processor.profiles) for processor in node.processors}
 
     def _described(
         self, family: Family, measured: Mapping[Pair, Measurement], prepare_s: Mapping[str, float] | None = None

@@ -42,6 +42,10 @@ class Standing:
         """True if the cluster has signed a model file with this SHA-256. May be called on any thread."""
         return self._membership.charter.signs(model_sha256)
 
+    def may_adopt(self, identity: str) -> bool:
+        """True if the cluster has signed the family of this identity."""
+        return any(family.identity == identity for family in self._membership.charter.families)
+
     def credentials(self) -> Credentials:
         """For a session that is opened now; `outdated` tells when another one is needed."""
         self._shown = self._state()

@@ -19,7 +19,7 @@ import msgspec
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor, processors_named
 from equipoise.errors import EquipoiseError, ModelError
-from equipoise.profiling.local import profile_here
+from equipoise.profiling.local import known_here, profile_here
 from equipoise.profiling.measure import Measurement
 from equipoise.profiling.store import ProfileStore
 
@@ -32,12 +32,16 @@ class ProcessorsQuestion(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ProfilesQuestion(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What each of these variants of a family costs on each of these processors; what is not known yet is measured."""
+    """What each of these variants of a family costs on each of these processors.
+
+    What is not known yet is measured, or left out unless `measure`.
+    """
 
     family: Family
     processors: tuple[LocalProcessor, ...]
     variants: tuple[str, ...]
     data_folder: Path
+    measure: bool = True
 
 
 class ProcessorsAnswer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -132,6 +136,11 @@ def _answers(question: Question) -> Iterator[Line]:
         yield ProcessorsAnswer(processors=processors_named(question.names, question.split_cpu))
         return
     store = ProfileStore(question.data_folder)
+    if not question.measure:
+        for (processor_name, variant), measurement in known_here(question.family, question.processors, store).items():
+            if variant in question.variants:
+                yield PairAnswer(processor=processor_name, variant=variant, measurement=measurement)
+        return
     for processor in question.processors:
         for variant in question.variants:
             yield _pair(question.family, processor, variant, store)

@@ -22,7 +22,7 @@ class Service:
     """What to run and as whom. Without a `user` it is a unit of the user's own service manager."""
 
     command: Sequence[str]
-    data_folder: Path
+    own_folders: Sequence[Path]  # that it writes to
     drain_s: float
     user: str | None = None
     environment: Mapping[str, str]
@@ -91,7 +91,7 @@ def _sandbox(service: Service) -> list[str]:
         "CapabilityBoundingSet=CAP_DAC_READ_SEARCH",  # for a family's files, whomever they belong to, if User=root
         "ProtectSystem=strict",
         "ProtectHome=read-only",
-        f"ReadWritePaths={_quoted(str(service.data_folder))}",
+        f"ReadWritePaths={' '.join(_quoted(str(folder)) for folder in service.own_folders)}",
         "ProtectKernelTunables=yes",
         "ProtectKernelLogs=yes",
         "ProtectControlGroups=yes",

@@ -27,6 +27,12 @@ def default_data_folder(environment: Mapping[str, str]) -> Path:
     return Path(given) if given else Path(platformdirs.user_data_dir("equipoise", appauthor=False))
 
 
+def default_cache_folder(environment: Mapping[str, str]) -> Path:
+    """Where what can be had again is kept: beneath what EQUIPOISE_DATA_DIR says, or where the system recommends."""
+    given = environment.get(DATA_FOLDER_VARIABLE)
+    return Path(given) / "cache" if given else Path(platformdirs.user_cache_dir("equipoise", appauthor=False))
+
+
 class Subject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was measured: a model file fed in one way, on one processor, by one runtime on one machine.
 

@@ -47,7 +47,7 @@ def test_what_a_node_has_done_can_be_scraped(tmp_path: Path, tiny_family: Family
     np.save(tmp_path / "grey.npy", np.full((ITEMS, 8, 8, 3), 200, dtype=np.uint8))
     family = str(tiny_family.folder)
     with real_cluster(tmp_path) as cluster:
-        cluster.start("other")
+        cluster.start("other", "--no-fetch")
         node = cluster.start("c", "--family", family, "--processors", "cpu", "--metrics", "0")
         url = address_of(node)
         node.until("profiled")

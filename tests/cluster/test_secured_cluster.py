@@ -24,6 +24,7 @@ from equipoise.runtime.live import find_nodes
 from equipoise.trust.authority import Authority
 from equipoise.trust.certificates import new_key, signing_request
 from equipoise.trust.membership import Membership
+from tests.models.families import bulky_family
 from tests.trust.clusters import DAY, authority_in, member_of_cluster
 
 ITEMS = 40
@@ -122,6 +123,30 @@ def test_who_is_no_member_is_not_seen_and_sees_nothing(secured: Secured):
 
     assert code == 1
     assert f"{secured.endpoint}: it is of another cluster" in complaints
+
+
+def test_members_fetch_what_the_cluster_has_signed_and_nothing_else(secured: Secured, tiny_family: Family):
+    other = bulky_family(tiny_family, secured.cluster.folder / "bulky")
+    secured.learn(secured.authority.sign_family(secured.family))
+    secured.node("a", "--family", str(secured.family.folder), "--family", str(other.folder))
+    secured.nodes()  # which tells it what is signed
+    b = secured.node("b")
+
+    assert "equipoise cluster sign" in b.until("not adopted")
+    b.until("profiled")
+    assert fetched_by(secured, "b") == {model.sha256 for model in secured.family.models}
+
+    secured.learn(secured.authority.sign_family(other))
+    secured.nodes()
+    assert "family=bulky" in b.until("adopted")
+    b.until("profiled")
+    assert fetched_by(secured, "b") == {model.sha256 for family in (secured.family, other) for model in family.models}
+    code, printed, complaints = secured.run("--nodes", "2")
+    assert (code, complaints) == (0, ""), printed
+
+
+def fetched_by(secured: Secured, name: str) -> set[str]:
+    return {path.stem for path in (secured.cluster.folder / name / "cache" / "files").glob("*.onnx")}
 
 
 def test_what_the_cluster_has_not_signed_is_not_loaded_until_it_has(secured: Secured):

@@ -22,7 +22,7 @@ WORDS = st.lists(st.text(st.characters(exclude_categories=("Cc", "Cs"))), max_si
 def service(*words: str, user: str | None = "pi", **environment: str) -> Service:
     return Service(
         command=(sys.executable, *words),
-        data_folder=Path("/home/pi/own data/100%"),
+        own_folders=(Path("/home/pi/own data/100%"),),
         drain_s=30.0,
         user=user,
         environment=environment,
