@@ -19,10 +19,9 @@ from equipoise.core.plan import Conditions, Plan
 from equipoise.engines.processors import LocalProcessor, local_processors
 from equipoise.errors import InputError, OutputError
 from equipoise.fabric.base import Fabric
-from equipoise.profiling.local import LocalProfiles, known_here, local_cluster, profile_here
-from equipoise.profiling.measure import Measurement
+from equipoise.profiling.local import LocalProfiles, local_cluster, profile_here, steps_known, steps_of
 from equipoise.profiling.preparation import prepare_times_s
-from equipoise.profiling.store import ProfileStore, Subject, default_data_folder
+from equipoise.profiling.store import ProfileStore, Record, default_data_folder
 from equipoise.runtime.emulation import EmulatedCluster
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.local import LocalCluster
@@ -124,11 +123,11 @@ def this_machine(
 
 def _profiles_here(family: Family, processors: Sequence[LocalProcessor], notes: Console) -> LocalProfiles:
     store = _WillingStore(default_data_folder(os.environ), notes)
-    missing = len(processors) * len(family.models) - len(known_here(family, processors, store))
+    missing = steps_of(family, processors) - steps_known(family, processors, store)
     if missing == 0:
         return profile_here(family, processors, store)
-    notes.print(f"Measuring {missing} pairs of processor and variant, this once ...")
-    with profiling_progress(len(processors) * len(family.models)) as on_pair:
+    notes.print(f"Measuring what {missing} pairs of processor and variant take, this once ...")
+    with profiling_progress(steps_of(family, processors)) as on_pair:
         return profile_here(family, processors, store, on_pair=on_pair)
 
 
@@ -140,10 +139,9 @@ class _WillingStore(ProfileStore):
         self._notes = notes
         self._told = False
 
-    def save(self, subject: Subject, measurement: Measurement) -> None:
-        """Keep it if that can be."""
+    def _save(self, path: Path, record: Record) -> None:
         try:
-            super().save(subject, measurement)
+            super()._save(path, record)
         except OutputError as error:
             if not self._told:
                 self._notes.print(f"equipoise: warning: {error}", markup=False, soft_wrap=True)

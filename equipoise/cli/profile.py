@@ -20,7 +20,7 @@ from equipoise.cli.render import console_for, rate, seconds
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor, processors_named
 from equipoise.families.manifest import load_family
-from equipoise.profiling.local import LocalProfiles, OnPair, profile_here
+from equipoise.profiling.local import LocalProfiles, OnPair, profile_here, steps_of
 from equipoise.profiling.measure import Measurement
 from equipoise.profiling.store import ProfileStore, default_data_folder
 
@@ -38,7 +38,7 @@ def profile(
     family = load_family(family_folder(folder))
     chosen = processors_named(processors, parse_split(split_cpu))
     store = ProfileStore(default_data_folder(os.environ))
-    with profiling_progress(len(chosen) * len(family.models)) as on_pair:
+    with profiling_progress(steps_of(family, chosen)) as on_pair:
         found = profile_here(family, chosen, store, again=again, on_pair=on_pair)
     if as_json:
         print(msgspec.json.encode(_as_json(family, found)).decode())
@@ -78,28 +78,32 @@ def _show(family: Family, processors: Sequence[LocalProcessor], found: LocalProf
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("processor", "variant"):
         table.add_column(heading, overflow="fold")
-    for heading in ("batch", "per call", "99 % within", "items/s", "load", "memory", "prepare"):
+    shared = ("together",) if len(processors) > 1 else ()
+    for heading in ("batch", "per call", "99 % within", "items/s", "load", "memory", "prepare", *shared):
         table.add_column(heading, justify="right", overflow="fold")
     for processor in processors:
         for model in family.models:
             measurement = found.measured.get((processor.name, model.name))
             if measurement is not None:
-                _add_rows(table, processor.name, model.name, measurement)
+                _add_rows(table, processor.name, model.name, measurement, shared=bool(shared))
     console = console_for()
     console.print(table)
     if any(measurement.looped for measurement in found.measured.values()):
         console.print("loop: the model file takes one batch size only; larger batches are looped over", markup=False)
+    if shared:
+        console.print("together: per call, times as long while all of these processors are at work", markup=False)
     console.print(
         "per call: median ± standard deviation; *: the most items per second; prepare: one item, on one thread",
         markup=False,
     )
 
 
-def _add_rows(table: Table, processor: str, variant: str, measurement: Measurement) -> None:
-    whole = (
+def _add_rows(table: Table, processor: str, variant: str, measurement: Measurement, *, shared: bool) -> None:
+    whole: tuple[str, ...] = (
         seconds(measurement.load_s),
         f"{measurement.memory_bytes / 1e6:.0f} MB",
         seconds(measurement.prepare_s),
+        *((f"x {measurement.contention:.2f}",) if shared else ()),
     )
     for row, (batch, times) in enumerate(measurement.calls.items()):
         names = ("", "") if row else (escape(processor), escape(variant))
@@ -110,4 +114,4 @@ def _add_rows(table: Table, processor: str, variant: str, measurement: Measureme
             seconds(times.p99_s),
             rate(batch / times.median_s),
         )
-        table.add_row(*names, *figures, *(("", "", "") if row else whole))
+        table.add_row(*names, *figures, *(("" for _ in whole) if row else whole))

@@ -20,6 +20,7 @@ from equipoise.core.ranges import (
     BYTES,
     BYTES_PER_S,
     CALL_S,
+    CONTENTION,
     INPUT_BYTES,
     MOST_NODES,
     MOST_PAIRS,
@@ -85,7 +86,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What one variant costs on one processor.
 
     `latency_s` maps a batch size to the seconds of one call with that many items; between measured sizes
-    a call costs what the straight line between its neighbours says.
+    a call costs what the straight line between its neighbours says. They are those of a node that is at work as a
+    whole: alone, without the node's other processors, a call takes the `contention`-th part of it.
     """
 
     variant: Name
@@ -93,6 +95,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     latency_stddev_s: dict[int, float] = {}
     load_s: float = 0.0
     memory_bytes: int = 0
+    contention: float = 1.0
 
     def __post_init__(self) -> None:
         where = f"profile of variant {self.variant!r}"
@@ -107,6 +110,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             refuse_outside(f"{where}: latency_stddev_s of batch {batch}", seconds, SECONDS)
         refuse_outside(f"{where}: load_s", self.load_s, SECONDS)
         refuse_outside(f"{where}: memory_bytes", self.memory_bytes, BYTES)
+        refuse_outside(f"{where}: contention", self.contention, CONTENTION)
 
     @property
     def best_batch(self) -> int:

@@ -23,6 +23,7 @@ class Range(NamedTuple):
 CALL_S = Range(1e-7, 1e5)  # one call: from a hundred clock ticks to a day
 SECONDS = Range(0, 1e5)  # loading, waiting for a link, scatter
 BATCH = Range(1, 4096)  # what incomplete calls cost is tabulated up to the largest batch
+CONTENTION = Range(1, 1000)  # times longer
 INPUT_BYTES = Range(0, 1e9)  # of one item
 BYTES = Range(0, 1e15)
 BYTES_PER_S = Range(1, 1e15)

@@ -26,6 +26,7 @@ from equipoise.models.description import describe
 from equipoise.models.holders import Holders
 from equipoise.models.shelf import Shelf
 from equipoise.node.agent import NodeAgent, NodeFacts
+from equipoise.node.company import Company
 from equipoise.node.health import read_health
 from equipoise.node.log import NodeLog
 from equipoise.node.memory import ModelMemory
@@ -33,9 +34,10 @@ from equipoise.node.repertoire import Repertoire
 from equipoise.node.stock import Keeper, Stock, StockSettings
 from equipoise.node.survey import PairAnswer, ProcessorsQuestion, ProfilesQuestion, ask_processors, ask_profiles
 from equipoise.node.worker import Worker, WorkerSettings
-from equipoise.profiling.local import LocalProfiles, Pair, local_node
+from equipoise.profiling.local import LocalProfiles, local_node
 from equipoise.profiling.measure import Measurement
 from equipoise.profiling.preparation import prepare_times_s
+from equipoise.profiling.together import Pair
 
 if TYPE_CHECKING:
     from equipoise.node.standing import Standing
@@ -222,7 +224,8 @@ class LiveNode:
             health=read_health,
             models_bytes=lambda: memory.used_bytes,
         )
-        workers = {processor.name: self._worker(processor, memory) for processor in self._processors}
+        company = Company()
+        workers = {processor.name: self._worker(processor, memory, company) for processor in self._processors}
         host = self._fabric.host()
         self._agent = NodeAgent(host, facts, self.repertoire, workers, price=self._price)
         await self._agent.start({Verb.CHARTER: self._standing.answer} if self._standing is not None else None)
@@ -301,8 +304,9 @@ class LiveNode:
             for reason in await self._fabric.why_alone():
                 self.log("alone", node=self.settings.name, reason=reason)
 
-    def _worker(self, processor: LocalProcessor, memory: ModelMemory) -> Worker:
-        return Worker(self.repertoire, processor, settings=WorkerSettings.of(processor), memory=memory)
+    def _worker(self, processor: LocalProcessor, memory: ModelMemory, company: Company) -> Worker:
+        settings = WorkerSettings.of(processor)
+        return Worker(self.repertoire, processor, settings=settings, memory=memory, company=company)
 
     async def _profile(self, family: Family) -> None:
         identity, began_s = identity_of(family), time.monotonic()

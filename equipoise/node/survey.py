@@ -19,7 +19,7 @@ import msgspec
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor, processors_named
 from equipoise.errors import EquipoiseError, ModelError
-from equipoise.profiling.local import known_here, profile_here
+from equipoise.profiling.local import TOGETHER, LocalProfiles, known_here, profile_here
 from equipoise.profiling.measure import Measurement
 from equipoise.profiling.store import ProfileStore
 
@@ -141,18 +141,23 @@ def _answers(question: Question) -> Iterator[Line]:
             if variant in question.variants:
                 yield PairAnswer(processor=processor_name, variant=variant, measurement=measurement)
         return
-    for processor in question.processors:
-        for variant in question.variants:
-            yield _pair(question.family, processor, variant, store)
+    for variant in question.variants:
+        yield from _pairs(question.family, question.processors, variant, store)
 
 
-def _pair(family: Family, processor: LocalProcessor, variant: str, store: ProfileStore) -> PairAnswer:
+def _pairs(
+    family: Family, processors: tuple[LocalProcessor, ...], variant: str, store: ProfileStore
+) -> Iterator[PairAnswer]:
+    """A variant on every processor; told together, because what they cost each other is measured last."""
     try:
-        found = profile_here(family, [processor], store, variants=[variant])
+        found = profile_here(family, processors, store, variants=[variant])
     except ModelError as error:
-        return PairAnswer(processor=processor.name, variant=variant, failure=str(error))
-    (measurement,) = found.measured.values()
-    return PairAnswer(processor=processor.name, variant=variant, measurement=measurement)
+        found = LocalProfiles(measured={}, failures={(processor.name, variant): str(error) for processor in processors})
+    for (processor, _), measurement in found.measured.items():
+        yield PairAnswer(processor=processor, variant=variant, measurement=measurement)
+    for (processor, _), failure in found.failures.items():
+        if processor != TOGETHER:
+            yield PairAnswer(processor=processor, variant=variant, failure=failure)
 
 
 def _say(answer: Line) -> None:

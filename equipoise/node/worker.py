@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import msgspec
@@ -15,8 +16,9 @@ import numpy as np
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor, pin, pinned
 from equipoise.errors import EquipoiseError, ModelError
-from equipoise.fabric.messages import Answer, ProcessorStatus, Tally, TaskMessage, TaskReply
-from equipoise.families.classify import best_classes
+from equipoise.fabric.messages import ProcessorStatus, Tally, TaskMessage, TaskReply
+from equipoise.node.answers import answer, reason_told
+from equipoise.node.company import Company, Stay
 from equipoise.node.engines import Key, LoadedModels
 from equipoise.node.job import Job
 from equipoise.node.memory import ModelMemory
@@ -52,7 +54,8 @@ class Worker:
     """Runs the tasks that one processor is sent, whatever is due first before the rest; see `Turns`.
 
     `preload` names families and variants to load and run once before anything else; `ready` is done once they are,
-    or carries why not.
+    or carries why not. `company` is that of the node's processors: with it, a call is expected to be as fast as its
+    profile says only as long as others are at work, too, and faster by its contention while it is alone.
     """
 
     def __init__(
@@ -64,11 +67,13 @@ class Worker:
         preload: Iterable[Key] = (),
         settings: WorkerSettings | None = None,
         memory: ModelMemory | None = None,
+        company: Company | None = None,
     ) -> None:
         self.ready: Future[None] = Future()
         self.processor = processor
         self._repertoire = repertoire
         self._pace = pace or AsFastAsItCan()
+        self._company = company
         self._settings = settings or WorkerSettings()
         self._models = LoadedModels(repertoire, processor, memory or ModelMemory())
         self._resident: frozenset[Key] = frozenset()  # loaded as far as others are concerned: what is preloaded is not
@@ -210,7 +215,7 @@ class Worker:
             while (job := self._next_job()) is not None:
                 reply = self._perform(job)
                 self._finish(job)  # before it is told, so that whoever asks then hears of a free processor
-                self._answerer.submit(_answer, job, reply, self._repertoire.family(job.message.family))
+                self._answerer.submit(answer, job, reply, self._repertoire.family(job.message.family))
         self._models.close()
 
     def _warm_up(self, key: Key) -> None:
@@ -235,22 +240,23 @@ class Worker:
     def _perform(self, job: Job) -> TaskReply:
         started_s = max(job.arrived_s, self._free_s)
         others_s = started_s - max(job.arrived_s, self._done_s.get(job.message.request, -math.inf))
-        load_s, failure, outcome = 0.0, None, "tasks_done"
+        load_s, stay, failure, outcome = 0.0, Stay(), None, "tasks_done"
         try:
             if time.monotonic() > job.expires_s:
                 raise TaskRefusedError("it came too late to be started")
             self._refuse_abandoned(job)
             self._pace.begin(job.arrived_s)
             load_s = self._load(job)
-            for _ in range(job.batches):
-                self._infer_batch(job)
+            with self._company.joined() if self._company is not None else nullcontext(Stay()) as stay:
+                for _ in range(job.batches):
+                    self._infer_batch(job)
         except Exception as error:  # whatever happens in an engine must not end this thread; the sender is told
-            failure = _reason(error)
+            failure = reason_told(error)
             outcome = "tasks_dropped" if isinstance(error, TaskRefusedError) else "tasks_failed"
         self._free_s = time.monotonic()
         self._count(**{outcome: 1}, busy_s=self._free_s - started_s, loads=int(load_s > 0), load_s=load_s)
         if failure is None:
-            self._learn(job, self._free_s - started_s - load_s)
+            self._learn(job, self._free_s - started_s - load_s, stay.alone)
         return TaskReply(
             request=job.message.request,
             task=job.message.task,
@@ -264,12 +270,14 @@ class Worker:
         now = {name: getattr(self._tally, name) + value for name, value in more.items()}
         self._tally = msgspec.structs.replace(self._tally, **now)
 
-    def _learn(self, job: Job, run_s: float) -> None:
+    def _learn(self, job: Job, run_s: float, alone: float) -> None:
         message = job.message
         self._items_done += len(message.items)
         profile = self._repertoire.profile(message.family, self.processor.name, message.variant)
         if profile is not None and message.batch <= max(profile.latency_s):
-            self._speed.observe(predicted_s=profile.run_s(len(message.items), message.batch), observed_s=run_s)
+            in_company_s = profile.run_s(len(message.items), message.batch)
+            predicted_s = in_company_s * (1 - alone + alone / profile.contention)
+            self._speed.observe(predicted_s=predicted_s, observed_s=run_s)
 
     def _load(self, job: Job) -> float:
         if job.key in self._resident:
@@ -303,29 +311,3 @@ class Worker:
     def _refuse_abandoned(job: Job) -> None:
         if job.abandoned:
             raise TaskRefusedError("it was abandoned")
-
-
-def _answer(job: Job, reply: TaskReply, family: Family) -> None:
-    try:
-        answers = _answers(job, family) if reply.failure is None else ()
-        reply = msgspec.structs.replace(reply, answers=answers)
-    except Exception as error:  # as above: every task gets a reply
-        reply = msgspec.structs.replace(reply, failure=_reason(error))
-    job.on_reply(reply)
-
-
-def _answers(job: Job, family: Family) -> tuple[Answer, ...]:
-    errors = [Answer(item=item, error=reason) for item, reason in job.errors.items()]
-    if not job.answered:
-        return tuple(errors)
-    output = family.model(job.message.variant).output
-    rankings = best_classes(np.concatenate(job.scores), output, family.first_class)
-    answers = [
-        Answer(item=item, classes=ranking.classes, scores=ranking.scores)
-        for item, ranking in zip(job.answered, rankings, strict=True)
-    ]
-    return (*answers, *errors)
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, EquipoiseError) else f"{type(error).__name__}: {error}"

@@ -37,7 +37,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `calls` is by batch size. `looped` says that the model file takes one batch size only, so that larger
     batches are looped over and were not measured. `load_s` is from the file to the first answer.
-    `prepare_s` is one item on one thread, for images a JPEG of 256 x 256.
+    `prepare_s` is one item on one thread, for images a JPEG of 256 x 256. All of this is of a processor that works
+    alone; while the others of its node do, too, a call takes `contention` times as long.
     """
 
     runtime: str
@@ -46,6 +47,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     load_s: float
     memory_bytes: int
     prepare_s: float
+    contention: float = 1.0
 
     @property
     def best_batch(self) -> int:

@@ -73,8 +73,16 @@ def subject_of(family: Family, variant: str, processor: LocalProcessor) -> Subje
     )
 
 
+class _TogetherRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    together: tuple[Subject, ...]
+    contention: dict[str, float]
+
+
+Record = _Record | _TogetherRecord
+
+
 class ProfileStore:
-    """Measurements as JSON files in `folder`, one per model and processor."""
+    """Measurements as JSON files in `folder`: one per model and processor, and one per model that several run."""
 
     def __init__(self, data_folder: Path) -> None:
         self.folder = data_folder / "profiles"
@@ -89,8 +97,22 @@ class ProfileStore:
 
     def save(self, subject: Subject, measurement: Measurement) -> None:
         """Keep it, in place of what an older runtime or another machine has left. Raises OutputError."""
-        path = self._path(subject)
-        encoded = msgspec.json.format(msgspec.json.encode(_Record(subject=subject, measurement=measurement)), indent=1)
+        self._save(self._path(subject), _Record(subject=subject, measurement=measurement))
+
+    def load_contention(self, together: tuple[Subject, ...]) -> dict[str, float] | None:
+        """By processor, how many times longer calls take while all of these are at work; None as in `load`."""
+        try:
+            record = msgspec.json.decode(self._path(*together).read_bytes(), type=_TogetherRecord)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return record.contention if record.together == together else None
+
+    def save_contention(self, together: tuple[Subject, ...], contention: Mapping[str, float]) -> None:
+        """Keep it, as `save` does. Raises OutputError."""
+        self._save(self._path(*together), _TogetherRecord(together=together, contention=dict(contention)))
+
+    def _save(self, path: Path, record: Record) -> None:
+        encoded = msgspec.json.format(msgspec.json.encode(record), indent=1)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             _replace(path, encoded)
@@ -98,10 +120,10 @@ class ProfileStore:
             remedy = f"free some space, or name another folder in {DATA_FOLDER_VARIABLE}"
             raise OutputError(f"the profile cannot be kept: {error.strerror or error}; {remedy}", path=path) from error
 
-    def _path(self, subject: Subject) -> Path:
+    def _path(self, *subjects: Subject) -> Path:
         # Without runtime and machine, so that an upgrade replaces a record rather than leaving it behind.
-        lasting = msgspec.structs.replace(subject, runtime="", machine="")
-        return self.folder / f"{hashlib.sha256(msgspec.json.encode(lasting)).hexdigest()}.json"
+        lasting = b"".join(msgspec.json.encode(msgspec.structs.replace(s, runtime="", machine="")) for s in subjects)
+        return self.folder / f"{hashlib.sha256(lasting).hexdigest()}.json"
 
 
 def _replace(path: Path, content: bytes) -> None:

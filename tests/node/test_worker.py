@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from equipoise.engines.processors import LocalProcessor, usable_cpus
 from equipoise.fabric.messages import TaskMessage, TaskReply
 from equipoise.families.identity import identity_of
 from equipoise.families.preprocess import pack_array, prepare
+from equipoise.node.company import Company
 from equipoise.node.memory import ModelMemory
 from equipoise.node.pacing import AsDescribed
 from equipoise.node.repertoire import Repertoire
 from equipoise.node.worker import TaskRefusedError, Worker, WorkerSettings
+from equipoise.profiling.feedback import SpeedEstimator
 
 CPU = LocalProcessor(name="cpu")
 FAMILY: list[str] = []  # the identity of the tiny family
@@ -288,4 +291,26 @@ def test_a_pinned_processor_prepares_and_infers_on_its_own_cpus(
 
     assert send(worker, task(*range(8), batch=2)).result(10).failure is None
     assert seen == {last}
+    worker.close()
+
+
+@pytest.mark.parametrize(("others_at_work", "expected_s"), [(False, 2.0), (True, 3.0)])
+def test_a_processor_is_expected_to_be_faster_while_it_is_alone(
+    tiny_family: Family, monkeypatch: pytest.MonkeyPatch, others_at_work: bool, expected_s: float
+) -> None:
+    predicted: list[float] = []
+
+    class Noting(SpeedEstimator):
+        def observe(self, *, predicted_s: float, observed_s: float) -> None:
+            predicted.append(predicted_s)
+
+    monkeypatch.setattr("equipoise.node.worker.SpeedEstimator", Noting)
+    profile = Profile(variant="small", latency_s={1: 3.0}, contention=1.5)
+    node = Node(name="pi", processors=(Processor(name="cpu", profiles=(profile,)),))
+    company = Company()
+    worker = Worker(Repertoire.of(tiny_family, node), CPU, company=company)
+    with company.joined() if others_at_work else nullcontext():
+        assert send(worker, task(0, batch=1)).result(10).failure is None
+
+    assert predicted == pytest.approx([expected_s])
     worker.close()

@@ -2,13 +2,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from equipoise.core.cluster import ProcessorId
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor, usable_cpus, whole_cpu
 from equipoise.errors import ModelError
-from equipoise.profiling.local import LocalProfiles, known_here, local_cluster, local_node, profile_here
+from equipoise.profiling.local import (
+    TOGETHER,
+    LocalProfiles,
+    known_here,
+    local_cluster,
+    local_node,
+    profile_here,
+    steps_known,
+    steps_of,
+)
 from equipoise.profiling.measure import Effort, Measurement
 from equipoise.profiling.statistics import CallTimes
 from equipoise.profiling.store import ProfileStore
@@ -106,3 +116,67 @@ def test_a_host_name_that_no_node_may_have_is_made_one(tiny_family: Family, monk
     monkeypatch.setattr("platform.node", lambda: "odd/host*name")
 
     assert local_node(tiny_family, [CPU], profiles(cpu=measurement(call_s={1: 0.01}))).name == "odd-host-name"
+
+
+CPUS = [LocalProcessor(name=f"cpu{part}", cpus=usable_cpus()[:1]) for part in range(2)]
+
+
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Variants that were measured together, in that order; the factors are made up."""
+    variants: list[str] = []
+
+    def made_up(_family: Family, variant: str, *_: object) -> dict[str, float]:
+        variants.append(variant)
+        if variant == "large":
+            raise ModelError("the memory is full")
+        return {"cpu0": 1.5, "cpu1": 1.25}
+
+    monkeypatch.setattr("equipoise.profiling.together.contention_apart", made_up)
+    return variants
+
+
+def test_what_processors_cost_each_other_is_measured_once_and_kept(
+    tiny_family: Family, tmp_path: Path, together: list[str]
+):
+    store, steps = ProfileStore(tmp_path), []
+
+    def profile(**options: bool) -> LocalProfiles:
+        steps.clear()
+        return profile_here(tiny_family, CPUS, store, effort=QUICK, on_pair=lambda *step: steps.append(step), **options)
+
+    assert steps_known(tiny_family, CPUS, store) == 0
+    first, second = profile(), profile()
+
+    assert {pair: found.contention for pair, found in first.measured.items()} == {
+        ("cpu0", "small"): 1.5, ("cpu1", "small"): 1.25, ("cpu0", "large"): 2.0, ("cpu1", "large"): 2.0,
+    }  # fmt: skip
+    assert first.failures == {(TOGETHER, "large"): "the memory is full"}
+    assert second.measured == first.measured
+    assert together == ["small", "large", "large"]
+    assert len(steps) == steps_of(tiny_family, CPUS) == 6
+    assert steps_known(tiny_family, CPUS, store) == 5
+    assert known_here(tiny_family, CPUS, store)["cpu1", "small"].contention == 1.25
+    profile(again=True)
+    assert together[-2:] == ["small", "large"]
+
+
+def test_a_processor_that_is_alone_has_nobody_to_cost_it_anything(
+    tiny_family: Family, tmp_path: Path, together: list[str]
+):
+    store = ProfileStore(tmp_path)
+
+    found = profile_here(tiny_family, [CPUS[0], MISSING], store, effort=QUICK, variants=["small"])
+
+    assert (found.measured["cpu0", "small"].contention, together) == (1.0, [])
+
+
+def test_plans_are_made_with_what_calls_take_together(tiny_family: Family):
+    alone = measurement(call_s={1: 0.010, 4: 0.020}, prepare_s=0.004)
+
+    found = profiles(cpu=msgspec.structs.replace(alone, contention=1.5))
+    profile = local_node(tiny_family, [CPU], found).processors[0].profiles[0]
+
+    assert profile.latency_s == pytest.approx({1: 1.5 * 0.011, 4: 1.5 * 0.024})
+    assert profile.latency_stddev_s == pytest.approx({1: 1.5 * 0.001, 4: 1.5 * 0.002})
+    assert (profile.contention, profile.load_s) == (1.5, 0.2)

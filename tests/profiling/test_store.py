@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from equipoise.core.family import Family
-from equipoise.engines.processors import whole_cpu
+from equipoise.engines.processors import LocalProcessor, whole_cpu
 from equipoise.errors import OutputError
 from equipoise.profiling.measure import Measurement
 from equipoise.profiling.statistics import summarise
@@ -111,3 +111,16 @@ def test_what_fits_no_longer_is_not_known(tiny_family: Family, tmp_path: Path):
         msgspec.structs.replace(tiny_family, labels=(*tiny_family.labels, "infrared")),
     ):
         assert store.load(subject_of(family, "small", whole_cpu())) is None
+
+
+def test_what_processors_cost_each_other_is_known_for_exactly_these(tiny_family: Family, tmp_path: Path):
+    store = ProfileStore(tmp_path)
+    parts = [LocalProcessor(name=f"cpu{cpu}", cpus=(cpu,)) for cpu in range(3)]
+    subjects = [subject_of(tiny_family, "small", part) for part in parts]
+    store.save_contention((subjects[0], subjects[1]), {"cpu0": 1.5, "cpu1": 1.25})
+
+    assert store.load_contention((subjects[0], subjects[1])) == {"cpu0": 1.5, "cpu1": 1.25}
+    assert store.load_contention((subjects[0], subjects[2])) is None
+    assert store.load_contention(tuple(subjects)) is None
+    other_runtime = msgspec.structs.replace(subjects[0], runtime="onnxruntime 0.1")
+    assert store.load_contention((other_runtime, subjects[1])) is None
