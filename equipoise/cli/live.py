@@ -11,6 +11,7 @@ from rich.console import Console
 from equipoise.cli.access import Access, samples_of
 from equipoise.cli.loop import Loop
 from equipoise.cli.network import up_to_date
+from equipoise.cli.readiness import getting_ready, hand_out, shown, until_ready
 from equipoise.core.cluster import Cluster
 from equipoise.core.family import Family
 from equipoise.core.plan import Plan
@@ -19,7 +20,7 @@ from equipoise.fabric.config import LOOPBACK_INTERFACE, ZenohSettings
 from equipoise.fabric.zenoh import ZenohFabric
 from equipoise.families.identity import identity_of
 from equipoise.runtime.inputs import Items
-from equipoise.runtime.live import Seen, cluster_of, find_nodes, mean_bytes, see, usable_for
+from equipoise.runtime.live import Seen, cluster_of, find_nodes, mean_bytes, see, status_of, usable_for
 
 LIVE = "live"
 
@@ -41,7 +42,7 @@ def live_cluster(
     notes: Console,
     emulate: bool = False,
 ) -> Iterator[Access]:
-    """The nodes that are on the network now, and ready for the family.
+    """The nodes that are on the network now, and ready for the family, which this process hands out meanwhile.
 
     Raises UsageError for `emulate`, ConfigError if no variant has a measured accuracy, ClusterError if no node is
     there or none is ready.
@@ -49,15 +50,26 @@ def live_cluster(
     if emulate:
         raise UsageError(f"--emulate plays described boards; --cluster {LIVE} has real ones: choose one of them")
     family.described_variants()  # refuses a family that cannot be planned with, before anybody is asked
-    fabric, names = loop.run(reach(network, at_least=at_least))
+    fabric, _ = loop.run(reach(network, at_least=at_least))
+    handing_out = loop.run(hand_out(fabric, family))
     try:
         if network.open_to_anybody:
             notes.print("This cluster is open: anybody on the network can take part (--insecure).")
-        seen = loop.run(see(fabric, names, family=identity_of(family), samples=samples_of(items)))
+        seen = loop.run(_seen(fabric, family, samples_of(items), at_least=at_least, notes=notes))
         access = _access(fabric, family, seen, item_bytes=mean_bytes(samples_of(items)), notes=notes)
         yield replace(access, title=f"{access.title} (secured)") if network.credentials else access
     finally:
+        loop.run(handing_out.close())
         loop.run(fabric.close())
+
+
+async def _seen(
+    fabric: ZenohFabric, family: Family, samples: Sequence[bytes], *, at_least: int, notes: Console
+) -> tuple[Seen, ...]:
+    identity = identity_of(family)
+    with shown(notes) as say:
+        names = await until_ready(fabric, identity, at_least=at_least, say=say)
+    return await see(fabric, names, family=identity, samples=samples)
 
 
 def _access(fabric: ZenohFabric, family: Family, seen: Sequence[Seen], *, item_bytes: int, notes: Console) -> Access:
@@ -115,9 +127,6 @@ def _why_not(one: Seen, identity: str) -> str:
         return "it does not answer"
     if one.status.draining:
         return "it is about to leave"
-    found = [family for family in one.status.families if family.identity == identity]
-    if not found:
+    if status_of(one.status, identity) is None:
         return "it does not have the family"
-    if found[0].missing:
-        return f"it still has to measure {found[0].missing} pairs of processor and variant"
-    return "none of the variants runs there"
+    return getting_ready(one.status, identity) or "none of the variants runs there"

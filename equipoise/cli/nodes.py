@@ -166,6 +166,8 @@ def _title(status: NodeStatus) -> str:
 
 
 def _ability(family: FamilyStatus, processor: ProcessorStatus) -> str:
+    if family.to_fetch and not family.missing:
+        return f"{family.name}: {family.to_fetch} files to fetch"
     if family.missing:
         return f"{family.name}: {family.missing} pairs to measure"
     profiles = family.profiles.get(processor.name, ())

@@ -81,13 +81,15 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What a node is, has and does at this moment. What the system does not tell is None.
 
     `models_bytes` is what loaded models take of `memory_bytes`, `coordinators` counts those whose tasks are here, and
-    `tasks_refused` those that were sent and not taken since the node started.
+    `tasks_refused` those that were sent and not taken since the node started. `fetches`: it fetches and offers families
+    that others have.
     """
 
     name: str
     version: str
     emulated: bool
     insecure: bool = False
+    fetches: bool = False
     memory_bytes: int | None = None
     temperature_c: float | None = None
     throttled: bool | None = None

@@ -44,6 +44,7 @@ class NodeFacts:
     memory_bytes: int | None = None
     link: Link | None = None
     insecure: bool = False
+    fetches: bool = False
     health: Callable[[], Health] = field(default=Health)
     models_bytes: Callable[[], int] = field(default=int)
 
@@ -133,6 +134,7 @@ class NodeAgent:
             version=equipoise.__version__,
             emulated=self._facts.emulated,
             insecure=self._facts.insecure,
+            fetches=self._facts.fetches,
             memory_bytes=self._facts.memory_bytes,
             temperature_c=health.temperature_c,
             throttled=health.throttled,

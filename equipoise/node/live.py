@@ -221,6 +221,7 @@ class LiveNode:
             name=self.settings.name,
             memory_bytes=memory_bytes,
             insecure=self.settings.insecure,
+            fetches=self.settings.stock is not None,
             health=read_health,
             models_bytes=lambda: memory.used_bytes,
         )

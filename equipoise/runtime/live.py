@@ -91,8 +91,19 @@ def mean_bytes(samples: Sequence[bytes]) -> int:
 def usable_for(identity: str, seen: Iterable[Seen]) -> tuple[Seen, ...]:
     """The nodes that can work on a family now: they have all of its profiles and are not about to leave."""
     return tuple(
-        one for one in seen if one.status is not None and not one.status.draining and _is_ready(one.status, identity)
+        one for one in seen if one.status is not None and not one.status.draining and is_ready(one.status, identity)
     )
+
+
+def is_ready(status: NodeStatus, identity: str) -> bool:
+    """True if a node has all profiles of a family that it is going to have soon."""
+    family = status_of(status, identity)
+    return family is not None and not family.missing and any(family.profiles.values())
+
+
+def status_of(status: NodeStatus, identity: str) -> FamilyStatus | None:
+    """What a node tells of a family; None if it does not know it."""
+    return next((family for family in status.families if family.identity == identity), None)
 
 
 def cluster_of(family: Family, seen: Iterable[Seen], *, item_bytes: int) -> tuple[Cluster, Conditions]:
@@ -141,10 +152,3 @@ def _node(one: Seen, identity: str, known: set[str]) -> Node:
         for processor in one.status.processors
     )
     return Node(name=one.name, processors=processors, link=one.link, memory_bytes=one.status.memory_bytes)
-
-
-def _is_ready(status: NodeStatus, identity: str) -> bool:
-    return any(
-        family.identity == identity and not family.missing and any(family.profiles.values())
-        for family in status.families
-    )

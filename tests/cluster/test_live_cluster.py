@@ -88,13 +88,14 @@ def test_a_live_cluster_is_exported_as_a_description_that_plans_are_made_for(clu
     assert all(node.memory_bytes and node.link.latency_s > 0 for node in exported.nodes)
 
 
-def test_a_family_that_no_node_has_is_refused_with_what_to_do(cluster: RealCluster):
-    code, _, complaints = cluster.run(
-        "run", "grey.npy", "--family", "demo", "--cluster", "live", "--nodes", "2", "--deadline-s", "9"
-    )
+def test_a_family_that_no_node_has_or_fetches_is_refused_with_what_to_do(tmp_path: Path):
+    save_greys(tmp_path / "grey.npy", 4)
+    with real_cluster(tmp_path) as cluster:
+        cluster.start("c", "--no-fetch")
+        code, _, complaints = cluster.run("run", "grey.npy", "--family", "demo", "--cluster", "live")
 
     assert code == 1
-    assert "node a: it does not have the family" in complaints
+    assert "node c: it does not have the family" in complaints
     assert "equipoise node --family" in complaints
 
 

@@ -108,6 +108,19 @@ def test_a_node_without_the_family_fetches_it_and_works_with_those_who_have_it(c
     assert files_of(cluster) == {name_of(family, "small"), name_of(family, "large")}
 
 
+def test_who_runs_a_request_hands_the_files_out_and_waits_for_nodes_that_fetch_them(
+    cluster: RealCluster, family: Family
+):
+    b = lacking(cluster)
+
+    code, printed, complaints = run(cluster, family)
+
+    assert (code, complaints) == (0, ""), printed
+    assert answers(cluster) == RIGHT
+    assert "source=client-" in b.until("adopted")
+    assert "source=client-" in b.until("fetched")
+
+
 def test_what_was_fetched_is_there_after_a_restart_and_is_handed_out_in_turn(cluster: RealCluster, family: Family):
     a, b = holder(cluster, family), lacking(cluster)
     b.until("profiled")

@@ -145,6 +145,16 @@ def test_members_fetch_what_the_cluster_has_signed_and_nothing_else(secured: Sec
     assert (code, complaints) == (0, ""), printed
 
 
+def test_a_member_that_runs_a_request_hands_its_signed_files_out(secured: Secured):
+    secured.learn(secured.authority.sign_family(secured.family))
+    b = secured.node("b")
+
+    code, printed, complaints = secured.run()
+
+    assert (code, complaints) == (0, ""), printed
+    assert "source=client-" in b.until("fetched")
+
+
 def fetched_by(secured: Secured, name: str) -> set[str]:
     return {path.stem for path in (secured.cluster.folder / name / "cache" / "files").glob("*.onnx")}
 
