@@ -15,6 +15,8 @@ from equipoise.node.repertoire import Closing, Repertoire
 
 Key = tuple[str, str]  # identity of a family, name of a variant
 
+_GIVE_WAY_S = 2.0  # what other processors may take to unload what they do not need, at the end of their task
+
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
@@ -59,6 +61,12 @@ class LoadedModels:
         self._loaded.move_to_end(key)
         return self._loaded[key].engine
 
+    def give_way(self, needed: Key | None = None) -> None:
+        """Unload what is not needed next, the oldest first, while another processor lacks the room."""
+        for key in tuple(self._loaded):
+            if self._memory.short and key != needed:
+                self._unload(key)
+
     def close(self) -> None:
         """Unload everything."""
         while self._loaded:
@@ -68,17 +76,23 @@ class LoadedModels:
         profile = self._repertoire.profile(key[0], self._processor.name, key[1])
         size_bytes = profile.memory_bytes if profile is not None else 0
         while not self._memory.take(size_bytes):
-            if not self._loaded:
+            if self._loaded:
+                self._unload_oldest()
+            elif self._memory.take_when_left(size_bytes, _GIVE_WAY_S):
+                break
+            else:
                 raise ModelError(
                     f"variant {key[1]!r} needs {size_bytes} bytes of memory; of the {self._memory.total_bytes:.0f} "
                     f"that models may have here, other processors use {self._memory.used_bytes}"
                 )
-            self._unload_oldest()
         return size_bytes
 
     def _unload_oldest(self) -> None:
-        _, oldest = self._loaded.popitem(last=False)
-        oldest.engine.close()
-        self._memory.give_back(oldest.size_bytes)
-        if oldest.file is not None:
-            oldest.file.close()
+        self._unload(next(iter(self._loaded)))
+
+    def _unload(self, key: Key) -> None:
+        leaving = self._loaded.pop(key)
+        leaving.engine.close()
+        self._memory.give_back(leaving.size_bytes)
+        if leaving.file is not None:
+            leaving.file.close()

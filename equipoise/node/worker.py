@@ -75,7 +75,8 @@ class Worker:
         self._pace = pace or AsFastAsItCan()
         self._company = company
         self._settings = settings or WorkerSettings()
-        self._models = LoadedModels(repertoire, processor, memory or ModelMemory())
+        self._memory = memory or ModelMemory()
+        self._models = LoadedModels(repertoire, processor, self._memory)
         self._resident: frozenset[Key] = frozenset()  # loaded as far as others are concerned: what is preloaded is not
         self._turns: Turns[Job] = Turns()
         self._current: Job | None = None
@@ -93,6 +94,7 @@ class Worker:
         self._answerer = ThreadPoolExecutor(1, f"{name}-answer")
         self._thread = threading.Thread(target=self._run, args=(tuple(preload),), name=f"{name}-infer", daemon=True)
         self._thread.start()
+        self._memory.listen(self._wake)
 
     def submit(self, message: TaskMessage, arrived_s: float, on_reply: OnReply) -> None:
         """Queue a task that arrived then (time.monotonic); its one reply goes to `on_reply`.
@@ -224,9 +226,25 @@ class Worker:
 
     def _next_job(self) -> Job | None:
         with self._changed:
-            self._changed.wait_for(lambda: len(self._turns) or self._closing)
+            while True:
+                self._changed.wait_for(lambda: len(self._turns) or self._closing or self._may_give_way)
+                if len(self._turns) or self._closing:
+                    break
+                self._give_way()
             self._current = self._turns.take() if len(self._turns) else None
             return self._current
+
+    @property
+    def _may_give_way(self) -> bool:
+        return self._memory.short and bool(self._models.keys)
+
+    def _give_way(self, needed: Key | None = None) -> None:
+        self._models.give_way(needed)
+        self._resident = self._resident.intersection(self._models.keys)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _finish(self, job: Job) -> None:
         with self._changed:
@@ -280,6 +298,7 @@ class Worker:
             self._speed.observe(predicted_s=predicted_s, observed_s=run_s)
 
     def _load(self, job: Job) -> float:
+        self._give_way(job.key)
         if job.key in self._resident:
             return 0.0
         began_s = time.monotonic()

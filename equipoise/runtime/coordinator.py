@@ -83,7 +83,6 @@ async def run_request(
     items: Items,
     sink: Sink,
     planner: Planner,
-    classes: range | None = None,
     first_plan: Plan | None = None,
     interrupt: asyncio.Event | None = None,
     hooks: Hooks | None = None,
@@ -91,8 +90,7 @@ async def run_request(
 ) -> Ran:
     """Run one request to its end; once `interrupt` is set, keep what is answered and end early.
 
-    `family` is the identity of the family whose variants the cluster has, `classes` what its answers may be; others
-    are failures of their node.
+    `family` is the identity of the family whose variants the cluster has.
     Raises whatever `sink` raises, and PlanningError; then, as when it is cancelled, the nodes are told to forget
     the rest. Afterwards nothing of the request is left on the event loop.
     """
@@ -100,7 +98,7 @@ async def run_request(
     run = _Run(
         dispatcher=dispatcher,
         fabric=fabric,
-        exchange=Exchange(fabric, family, items, settings.exchange, classes),
+        exchange=Exchange(fabric, family, items, settings.exchange),
         sink=sink,
         planner=planner,
         hooks=hooks or Hooks(),

@@ -1,4 +1,7 @@
-"""The simulated coordinator of one request; its pendant in production is `runtime/coordinator.py`."""
+"""The simulated coordinator of one request: a follower's commands to the world, the world's events to the follower.
+
+Like the real one (`runtime/coordinator.py`) it decides nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +11,41 @@ from dataclasses import replace
 from equipoise.core.plan import Plan
 from equipoise.core.receipt import LostNode, Receipt
 from equipoise.dispatch.commands import AbandonTask, AcceptAnswers, AskForPlan, Command, Finish, SendTask, WakeAt
-from equipoise.dispatch.events import Event, Interrupted, NodeLost, PlanReady
+from equipoise.dispatch.events import Event, Interrupted, NodeLost, PlanReady, Tick
 from equipoise.errors import PlanningError
 from equipoise.runtime.outputs import Scorecard
 from equipoise.runtime.receipt import make_receipt
-from equipoise.simulation.coordinator import Coordinator, Setting
+from equipoise.simulation.agenda import Agenda
 from equipoise.simulation.policy import Follower, Policy
-from equipoise.simulation.records import PlanRecord
+from equipoise.simulation.records import PlanRecord, Recorder, RequestRecord
 from equipoise.simulation.scenario import BatchRequest
+from equipoise.simulation.world import World
 
 
-class Conversation(Coordinator):
+class Conversation:
     """One request from admission to its end."""
 
     def __init__(
         self,
         asked: BatchRequest,
         policy: Policy,
-        setting: Setting,
+        world: World,
+        agenda: Agenda,
         *,
+        seed: int,
+        planning_s: float,
         family: str,
-        on_end: Callable[[Coordinator], None],
+        record: Recorder,
+        on_end: Callable[[Conversation], None],
     ) -> None:
-        super().__init__(asked.name, setting, on_end)
+        self.name = asked.name
         self.asked = asked
         self.plan: Plan | None = None  # what it was admitted or declined with; None if nothing could be planned
         self.receipt: Receipt | None = None  # once it has ended; None if it was declined
-        self._policy, self._family = policy, family
+        self._policy, self._world, self._agenda, self._record = policy, world, agenda, record
+        self._seed, self._planning_s, self._family, self._on_end = seed, planning_s, family, on_end
         self._follower: Follower | None = None
+        self._wake = 0  # only the last wake-up asked for counts
         self._losses: list[LostNode] = []
         self._failure = ""
 
@@ -68,6 +78,10 @@ class Conversation(Coordinator):
         if self._follower is not None:
             self._perform(self._follower.handle(event))
 
+    def _decline(self, reason: str) -> None:
+        self._tell("declined", reason)
+        self._on_end(self)
+
     def _written(self, follower: Follower, finish: Finish) -> Receipt:
         assert self.plan is not None
         progress = follower.progress(self._agenda.now_s)
@@ -88,10 +102,15 @@ class Conversation(Coordinator):
     def _perform(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
-                case SendTask() | AbandonTask() | WakeAt():
-                    self._pass_on(command)
+                case SendTask():
+                    self._world.send(command, self)
+                case AbandonTask():
+                    self._world.abandon(command, self)
                 case AskForPlan():
                     self._ask(command)
+                case WakeAt(at_s=at_s):
+                    self._wake += 1
+                    self._agenda.at(at_s, self._tick, self._wake)
                 case AcceptAnswers():
                     pass  # there are none to keep
                 case Finish():
@@ -109,6 +128,10 @@ class Conversation(Coordinator):
         ready_s = now_s + self._planning_s
         self._agenda.at(ready_s, self.hear, PlanReady(now_s=ready_s, plan=plan))
 
+    def _tick(self, wake: int) -> None:
+        if wake == self._wake:
+            self.hear(Tick(now_s=self._agenda.now_s))
+
     def _end(self, finish: Finish) -> None:
         assert self._follower is not None
         if self._failure:
@@ -118,6 +141,9 @@ class Conversation(Coordinator):
         self._world.leave(self)
         self._tell(finish.outcome.value, finish.reason)
         self._on_end(self)
+
+    def _tell(self, change: str, reason: str = "") -> None:
+        self._record(RequestRecord(request=self.name, at_s=self._agenda.now_s, change=change, reason=reason))
 
     def _tell_plan(self, plan: Plan, *, first: bool) -> None:
         self._record(

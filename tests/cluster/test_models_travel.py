@@ -87,10 +87,16 @@ def profiles_of(cluster: RealCluster, node: str) -> list[dict[str, Any]]:
     return list(told)
 
 
-def measured_load_s(cluster: RealCluster) -> dict[str, float]:
-    """By SHA-256, what loading was measured to take on node "b"."""
+def measured(cluster: RealCluster) -> dict[str, Any]:
+    """By SHA-256, what was measured on node "b"."""
     records = [json.loads(path.read_text()) for path in (cluster.folder / "b" / "profiles").glob("*.json")]
-    return {record["subject"]["model_sha256"]: record["measurement"]["load_s"] for record in records}
+    return {record["subject"]["model_sha256"]: record["measurement"] for record in records}
+
+
+def planned(cluster: RealCluster) -> set[str]:
+    """The variants of the plan."""
+    receipt = json.loads((cluster.folder / "r.json").read_text())
+    return {share["variant"] for share in receipt["plan"]["shares"]}
 
 
 def test_a_node_without_the_family_fetches_it_and_works_with_those_who_have_it(cluster: RealCluster, family: Family):
@@ -182,15 +188,33 @@ def test_a_file_that_had_to_leave_is_offered_with_the_time_to_fetch_it_and_is_fe
         assert files_of(cluster) == {name_of(family, "large")}
 
         offered = {profile["variant"]: profile["load_s"] for profile in profiles_of(cluster, "b")}
-        measured = measured_load_s(cluster)
-        assert offered["small"] > measured[family.model("small").sha256]
-        assert offered["large"] == measured[family.model("large").sha256]
+        alone = {variant: measured(cluster)[family.model(variant).sha256]["load_s"] for variant in offered}
+        assert offered["small"] > alone["small"]
+        assert offered["large"] == alone["large"]
 
         code, printed, complaints = run(cluster, family, deadline=False)  # as fast as can be: all with "small"
 
         assert (code, complaints) == (0, ""), printed
         assert answers(cluster) == RIGHT
         assert "variant=small" in b.until("fetched")
+
+
+def test_a_node_whose_memory_cannot_hold_two_variants_is_not_asked_to(cluster: RealCluster, family: Family):
+    lacks_nothing = lacking(cluster, "--family", str(family.folder))
+    lacks_nothing.until("profiled")
+    code, printed, _ = run(cluster, family, "--min-accuracy", "0.75", deadline=False)
+    assert code == 0, printed
+    assert planned(cluster) == {"small", "large"}  # as fast as can be, and just accurate enough
+    lacks_nothing.end()
+    needed_bytes = max(one["memory_bytes"] for one in measured(cluster).values())
+    assert needed_bytes > 0
+
+    lacking(cluster, "--family", str(family.folder), "--memory-bytes", str(needed_bytes)).until("profiled")
+    code, printed, complaints = run(cluster, family, "--min-accuracy", "0.75", "--force", deadline=False)
+
+    assert (code, complaints) == (0, ""), printed
+    assert planned(cluster) == {"large"}
+    assert answers(cluster) == RIGHT
 
 
 def test_what_the_cache_can_never_hold_is_refused_clearly_and_the_rest_is_offered(cluster: RealCluster, family: Family):

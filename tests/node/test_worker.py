@@ -261,6 +261,45 @@ def test_a_variant_that_alone_is_too_large_for_the_memory_fails_its_tasks(tiny_f
     worker.close()
 
 
+def sharing(family: Family, memory: ModelMemory, **needs_bytes: int) -> tuple[Worker, Worker]:
+    """Two processors of one node, whose models need so much."""
+    profiles = tuple(
+        Profile(variant=name, latency_s={1: 0.01}, memory_bytes=size) for name, size in needs_bytes.items()
+    )
+    names = ("one", "two")
+    node = Node(name="pi", processors=tuple(Processor(name=name, profiles=profiles) for name in names))
+    repertoire = Repertoire.of(family, node)
+    one, two = (Worker(repertoire, LocalProcessor(name=name), memory=memory) for name in names)
+    return one, two
+
+
+def test_what_a_processor_loaded_for_earlier_work_gives_way_to_what_another_needs_now(tiny_family: Family) -> None:
+    one, two = sharing(tiny_family, ModelMemory(150), small=60, large=90)
+    earlier = [send(one, task(0, variant="large")), send(two, task(0, variant="small"))]
+    assert [reply.result(30).failure for reply in earlier] == [None, None]
+
+    swapped = [send(two, task(0, variant="large")), send(one, task(0, variant="small"))]
+
+    assert [reply.result(30).failure for reply in swapped] == [None, None]
+    assert [variant for _, variant in two.status().resident] == ["large"]
+    assert [variant for _, variant in one.status().resident] == ["small"]
+    one.close()
+    two.close()
+
+
+def test_what_a_processor_needs_for_its_next_task_does_not_give_way(tiny_family: Family) -> None:
+    memory = ModelMemory(100)
+    one, two = sharing(tiny_family, memory, small=60, large=90)
+    assert send(one, task(0, variant="small")).result(30).failure is None
+    replies = [send(one, task(*range(40), number=number, batch=1, variant="small")) for number in range(3)]
+
+    assert send(two, task(0, variant="large")).result(30).failure is None  # once the other had nothing more to do
+    assert [reply.result(30).failure for reply in replies] == [None] * 3
+    assert memory.used_bytes == 90
+    one.close()
+    two.close()
+
+
 def test_the_queue_is_told_in_seconds_by_the_profiles(tiny_family: Family) -> None:
     profile = Profile(variant="small", latency_s={1: 1.0}, load_s=0.5)
     node = Node(name="pi", processors=(Processor(name="cpu", profiles=(profile,)),))
