@@ -76,7 +76,7 @@ def foresee(cluster: Cluster, kind: str) -> list[Limit]:
         limit
         for requirement in requirements(cluster)
         for seed in SEEDS
-        for limit in limits(cluster, scenario(kind, requirement, cluster, seed), seed)
+        for limit in limits(cluster, scenario(kind, requirement, cluster, seed), seed).requests
     ]
 
 

@@ -13,7 +13,7 @@ from equipoise.cli.render import percent, rate, seconds
 from equipoise.core.request import Requirement
 from equipoise.simulation import Outcome, Scenario, Stream
 from equipoise.simulation.attainment import Attainment, StreamAttainment, attainment, stream_attainment
-from equipoise.simulation.clairvoyant import Limit
+from equipoise.simulation.clairvoyant import Limit, StreamLimit
 
 _SHOWN = 20  # requests; of more, the JSON has the rest
 
@@ -64,8 +64,7 @@ def _stream_promised(asked: Stream) -> str:
 
 def limits_table(scenario: Scenario, known: Sequence[Sequence[Limit]]) -> Table:
     """One row per request: what no strategy can beat who knows all that will happen, over all runs."""
-    title = f"clairvoyant: the limit, a bound and no run{f', {len(known)} seeds' if len(known) > 1 else ''}"
-    table = _table(title, ("request", "promised"), ("at", "items", *_LIMITS))
+    table = _table(_limits_title(known), ("request", "promised"), ("at", "items", *_LIMITS))
     requests = scenario.named().requests
     for number, asked in enumerate(requests[:_SHOWN]):
         names = (escape(asked.name), _promised(asked.requirement))
@@ -76,18 +75,41 @@ def limits_table(scenario: Scenario, known: Sequence[Sequence[Limit]]) -> Table:
     return table
 
 
+def stream_limits_table(scenario: Scenario, known: Sequence[Sequence[StreamLimit]]) -> Table:
+    """One row per stream: the best accuracy that anybody could give its items who keeps its latency, over all runs."""
+    table = _table(_limits_title(known), ("stream", "promised"), ("best accuracy", "both can be kept"))
+    streams = scenario.named().streams
+    for number, asked in enumerate(streams[:_SHOWN]):
+        of_runs = [of_run[number] for of_run in known]
+        accuracies = _known(one.accuracy for one in of_runs)
+        told = percent(median(accuracies)) if accuracies else "-"
+        table.add_row(escape(asked.name), _stream_promised(asked), told, _keepable(of_runs))
+    if len(streams) > _SHOWN:
+        table.caption = f"and {len(streams) - _SHOWN} more streams; --json and --out have all"
+    return table
+
+
+def _limits_title(known: Sequence[object]) -> str:
+    return f"clairvoyant: the limit, a bound and no run{f', {len(known)} seeds' if len(known) > 1 else ''}"
+
+
+def _keepable(known: Sequence[Limit] | Sequence[StreamLimit]) -> str:
+    keepable = sum(one.keepable for one in known)
+    return f"{keepable} of {len(known)}" if len(known) > 1 else "yes" if keepable else "no"
+
+
 _LIMITS = ("least latency", "worst", "best accuracy", "both can be kept")
 
 
 def _limit_figures(known: Sequence[Limit]) -> tuple[str, str, str, str]:
     """Medians of the least latency and the best accuracy, and the largest of the least latencies over the deadline."""
     latencies, shares = _known(one.latency_s for one in known), _known(one.of_deadline for one in known)
-    accuracies, keepable = _known(one.accuracy for one in known), sum(one.keepable for one in known)
+    accuracies = _known(one.accuracy for one in known)
     return (
         seconds(median(latencies)) if latencies else "-",
         percent(max(shares)) if shares else "-",
         percent(median(accuracies)) if accuracies else "-",
-        f"{keepable} of {len(known)}" if len(known) > 1 else "yes" if keepable else "no",
+        _keepable(known),
     )
 
 

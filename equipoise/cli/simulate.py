@@ -16,20 +16,26 @@ from equipoise.cli.clusters import load_cluster
 from equipoise.cli.options import JsonOption
 from equipoise.cli.plan import ClusterArgument
 from equipoise.cli.render import console_for
-from equipoise.cli.render_simulation import limits_table, requests_table, strategies_table, streams_table
+from equipoise.cli.render_simulation import (
+    limits_table,
+    requests_table,
+    strategies_table,
+    stream_limits_table,
+    streams_table,
+)
 from equipoise.core.cluster import Cluster
 from equipoise.errors import UsageError
 from equipoise.planning.strategies import CLAIRVOYANT
 from equipoise.simulation import Outcome, Scenario
 from equipoise.simulation import simulate as simulate_scenario
 from equipoise.simulation.attainment import attainment, stream_attainment
-from equipoise.simulation.clairvoyant import Limit, limits
+from equipoise.simulation.clairvoyant import Limits, limits
 from equipoise.simulation.folder import check_folder, folder_of, time_line, write_receipts, write_streams, write_summary
 from equipoise.simulation.policy import policy_maker
 from equipoise.simulation.scenario_file import load_scenario
 
 Runs = Mapping[str, Sequence[Outcome]]  # by strategy
-Limits = Sequence[tuple[Limit, ...]]  # of every run, if the clairvoyant was asked for
+Known = Sequence[Limits]  # of every run, if the clairvoyant was asked for
 
 
 def simulate(
@@ -99,7 +105,7 @@ def _run(cluster: Cluster, scenario: Scenario, strategy: str, seed: int, out: Pa
     return outcome
 
 
-def _summary(scenario: Scenario, found: Runs, known: Limits, seed: int) -> dict[str, Any]:
+def _summary(scenario: Scenario, found: Runs, known: Known, seed: int) -> dict[str, Any]:
     """For programs; docs/simulation.md has every field."""
     return {
         "seed": seed,
@@ -119,13 +125,11 @@ def _summary(scenario: Scenario, found: Runs, known: Limits, seed: int) -> dict[
             }
             for name, outcomes in found.items()
         ],
-        "limits": [
-            {"seed": seed + number, "requests": msgspec.to_builtins(of_run)} for number, of_run in enumerate(known)
-        ],
+        "limits": [{"seed": seed + number} | msgspec.to_builtins(of_run) for number, of_run in enumerate(known)],
     }
 
 
-def _print(scenario: Scenario, found: Runs, known: Limits) -> None:
+def _print(scenario: Scenario, found: Runs, known: Known) -> None:
     console = console_for()
     for name, outcomes in found.items():
         title = f"{name}, {_counted(len(outcomes), 'run')}"
@@ -133,10 +137,12 @@ def _print(scenario: Scenario, found: Runs, known: Limits) -> None:
             console.print(requests_table(scenario, outcomes, title=title))
         if scenario.streams:
             console.print(streams_table(scenario, outcomes, title=title))
-    if known:
-        console.print(limits_table(scenario, known))
+    if known and scenario.requests:
+        console.print(limits_table(scenario, [of_run.requests for of_run in known]))
+    if known and scenario.streams:
+        console.print(stream_limits_table(scenario, [of_run.streams for of_run in known]))
     if scenario.requests and (len(found) > 1 or any(len(outcomes) > 1 for outcomes in found.values())):
-        console.print(strategies_table(found, known))
+        console.print(strategies_table(found, [of_run.requests for of_run in known]))
 
 
 def _counted(count: int, what: str) -> str:

@@ -155,6 +155,11 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
         """Where the model's file is."""
         return self.folder / model.file
 
+    @property
+    def classes(self) -> range:
+        """The indices of its classes; a column before class 0 stands for none."""
+        return range(max(0, self.first_class), self.first_class + len(self.labels))
+
     def label(self, class_index: int) -> str:
         """The label of a class. Raises IndexError."""
         column = class_index - self.first_class

@@ -104,6 +104,7 @@ class OnlineDispatcher(Dispatcher):
         now.now_s, now.left_s = self._now_s, self._deadline_s - self._now_s
         now.unsent_items = pool.open_items
         now.unanswered_items = pool.open_items + pool.in_flight_items
+        now.load_per_s = now.unanswered_items / now.left_s if now.left_s > 0 else math.inf
         now.owed_accuracy = self._owed_accuracy()
         return now
 

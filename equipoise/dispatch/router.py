@@ -45,6 +45,7 @@ class Situation:
     unsent_items       wait to be sent, the next ones among them; at least 1
     unanswered_items   those and what is in flight
     left_s             until the next item is due; inf without a deadline
+    load_per_s         items that are to be answered per second: of a batch, those unanswered over the seconds left
     owed_accuracy      the mean that the unsent items need so that the floor is kept; 0 without a floor
     """
 
@@ -53,6 +54,7 @@ class Situation:
     unsent_items: int = 1
     unanswered_items: int = 1
     left_s: float = math.inf
+    load_per_s: float = 0.0
     owed_accuracy: float = 0.0
 
 

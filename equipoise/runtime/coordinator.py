@@ -83,6 +83,7 @@ async def run_request(
     items: Items,
     sink: Sink,
     planner: Planner,
+    classes: range | None = None,
     first_plan: Plan | None = None,
     interrupt: asyncio.Event | None = None,
     hooks: Hooks | None = None,
@@ -90,7 +91,8 @@ async def run_request(
 ) -> Ran:
     """Run one request to its end; once `interrupt` is set, keep what is answered and end early.
 
-    `family` is the identity of the family whose variants the cluster has.
+    `family` is the identity of the family whose variants the cluster has, `classes` what its answers may be; others
+    are failures of their node.
     Raises whatever `sink` raises, and PlanningError; then, as when it is cancelled, the nodes are told to forget
     the rest. Afterwards nothing of the request is left on the event loop.
     """
@@ -98,7 +100,7 @@ async def run_request(
     run = _Run(
         dispatcher=dispatcher,
         fabric=fabric,
-        exchange=Exchange(fabric, family, items, settings.exchange),
+        exchange=Exchange(fabric, family, items, settings.exchange, classes),
         sink=sink,
         planner=planner,
         hooks=hooks or Hooks(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,10 +32,13 @@ class ExchangeSettings:
 class Exchange:
     """Asks nodes on behalf of one request. Reading and encoding happen off the event loop."""
 
-    def __init__(self, fabric: Fabric, family: str, items: Items, settings: ExchangeSettings) -> None:
+    def __init__(
+        self, fabric: Fabric, family: str, items: Items, settings: ExchangeSettings, classes: range | None = None
+    ) -> None:
         self._fabric = fabric
         self._family = family
         self._items = items
+        self._classes = classes  # what an answer may be, where that is known
         self._settings = settings
         self._request = uuid.uuid4().hex
         self._turns: dict[ProcessorId, asyncio.Lock] = {}
@@ -50,12 +54,31 @@ class Exchange:
             return TaskReply(request=self._request, task=command.task, answers=unreadable)
         node, timeout_s = command.pid.node, self._settings.ask_timeout_s
         reply = _decoded(await self._fabric.ask(node, Verb.INFER, payload, timeout_s=timeout_s), node)
+        whole = msgspec.structs.replace(reply, answers=reply.answers + unreadable)
+        nonsense = self._nonsense_in(whole, command)
+        if nonsense is not None:
+            raise NodeError(f"its reply to task {command.task} makes no sense: {nonsense}", node=node)
+        return whole
+
+    def _nonsense_in(self, reply: TaskReply, command: SendTask) -> str | None:
+        """What makes a reply worthless, whatever its node believes; None if nothing does."""
+        if (reply.request, reply.task) != (self._request, command.task):
+            return "it is to another task"
+        times_s = (reply.busy_s, reply.load_s, reply.others_s, reply.held_s)
+        if not all(0 <= time_s < math.inf for time_s in times_s) or reply.load_s > reply.busy_s:
+            return f"it took {', '.join(f'{time_s:g}' for time_s in times_s)} s"
         if reply.failure is not None:
-            return reply
-        reply = msgspec.structs.replace(reply, answers=reply.answers + unreadable)
+            return None
         if sorted(answer.item for answer in reply.answers) != sorted(command.items):
-            raise NodeError(f"it answered other items than those of task {command.task}", node=node)
-        return reply
+            return "it answers other items"
+        return next((f"item {a.item} has {a.classes}, {a.scores}" for a in reply.answers if not self._is_sane(a)), None)
+
+    def _is_sane(self, answer: Answer) -> bool:
+        if answer.error is not None:
+            return True
+        known = self._classes is None or all(index in self._classes for index in answer.classes)
+        scored = len(answer.classes) == len(answer.scores) > 0 and all(map(math.isfinite, answer.scores))
+        return known and scored
 
     def _encode(self, command: SendTask) -> tuple[bytes, tuple[Answer, ...]]:
         """The task as it travels, and the answers to the items that cannot even be read here."""

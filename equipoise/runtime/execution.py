@@ -108,6 +108,7 @@ class _Execution:
             items=job.items if job.earlier is None else RestItems(job.items, job.earlier.left),
             sink=self.guard,
             planner=CachingPlanner(job.plan.strategy),
+            classes=job.family.classes,
             first_plan=job.plan,
             interrupt=self._interrupt,
             hooks=Hooks(on_progress=on_progress, on_step=on_step, on_lost=self._lost.append),

@@ -13,8 +13,15 @@ accuracy that `items` can have until D is that of divisible items without fixed 
 
 (equipoise/planning/fluid.py), which rises with D: so the least latency at the floor is found by bisection.
 
+Of a stream that lasts T seconds, with a fraction c of its items answered within L, c N of the N that arrive are
+answered by T + L after its beginning. Their accuracy is no better than A(T + L) of c N items; the others may be late,
+and as accurate as can be:
+
+    accuracy  <=  c A(T + L)  +  (1 - c) max a[v]
+
 What it leaves out could only tighten it, so that it remains one: links, memory, energy, stragglers, other requests,
-warmth from one stretch to the next, and all loading but the first of each processor. It holds for what calls take in
+warmth from one stretch to the next, all loading but the first of each processor, and that items of a stream cannot be
+answered before they arrive. It holds for what calls take in
 the mean: where they scatter (`latency_stddev_s`), a single run may beat it by luck.
 """
 
@@ -30,14 +37,13 @@ import numpy.typing as npt
 
 from equipoise.core.cluster import Cluster
 from equipoise.core.request import Request
-from equipoise.errors import UsageError
 from equipoise.planning.fluid import fill
 from equipoise.planning.hulls import Hulls, upper_hulls
 from equipoise.simulation.agenda import Agenda
 from equipoise.simulation.happenings import Happenings
 from equipoise.simulation.pace import Heat, most_work_s
 from equipoise.simulation.records import discard
-from equipoise.simulation.scenario import BatchRequest, Scenario
+from equipoise.simulation.scenario import BatchRequest, Scenario, Stream
 from equipoise.simulation.world import SimulatedNode, World
 
 Floats = npt.NDArray[np.float64]
@@ -62,15 +68,32 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     keepable: bool
 
 
-def limits(cluster: Cluster, scenario: Scenario, seed: int = 0) -> tuple[Limit, ...]:
-    """The limit of every request of the run that `simulate` makes of the same arguments.
+class StreamLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """What no strategy can beat in one stream of one run.
 
-    Raises ScenarioError if the scenario does not fit the cluster, and UsageError if it has streams: what they take
-    from the boards is not known, and neither is a limit for them.
+    accuracy     the best possible if its latency is kept; None if it cannot be
+    keepable     whether both promises could be kept
+    """
+
+    stream: str
+    accuracy: float | None
+    keepable: bool
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Those of everything that is asked for in one run, in the order of the scenario."""
+
+    requests: tuple[Limit, ...]
+    streams: tuple[StreamLimit, ...]
+
+
+def limits(cluster: Cluster, scenario: Scenario, seed: int = 0) -> Limits:
+    """The limits of the run that `simulate` makes of the same arguments.
+
+    Raises ScenarioError if the scenario does not fit the cluster.
     """
     scenario.check(cluster)
-    if scenario.streams:
-        raise UsageError("clairvoyant knows the limit of requests alone, and this scenario has streams")
+    scenario = scenario.named()
     agenda = Agenda()
     world = World(cluster, scenario.truth, agenda, seed, discard)
     Happenings(cluster, world, agenda, seed).enter(scenario.events)
@@ -79,12 +102,26 @@ def limits(cluster: Cluster, scenario: Scenario, seed: int = 0) -> tuple[Limit, 
     accuracy = np.array([variant.accuracy for variant in cluster.variants])
     hulls = upper_hulls(item_s, np.broadcast_to(accuracy, item_s.shape))
     slowest_s = float(item_s[np.isfinite(item_s)].max())
-    first_s = scenario.requests[0].at_s
     loads_s = np.array([min((p.load_s for p in known.profiles), default=0.0) for _, known in cluster.processors()])
-    return tuple(
-        _Foresight(futures, hulls, slowest_s, asked.at_s, loads_s * (asked.at_s == first_s)).limit(asked)
-        for asked in scenario.named().requests
+
+    def foresight(at_s: float, loads_s: Floats) -> _Foresight:
+        return _Foresight(futures, hulls, slowest_s, at_s, loads_s)
+
+    return Limits(
+        requests=tuple(
+            foresight(asked.at_s, loads_s * _is_first(scenario, asked)).limit(asked) for asked in scenario.requests
+        ),
+        streams=tuple(
+            foresight(asked.at_s, 0.0 * loads_s).stream_limit(asked, seed, float(accuracy.max()))
+            for asked in scenario.streams
+        ),
     )
+
+
+def _is_first(scenario: Scenario, asked: BatchRequest) -> bool:
+    """True if nobody can have loaded anything for it."""
+    earlier = any(other.at_s < asked.at_s for other in scenario.requests)
+    return not earlier and not any(stream.at_s <= asked.at_s for stream in scenario.streams)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +234,16 @@ class _Foresight:
             accuracy=accuracy,
             keepable=accuracy is not None and accuracy >= floor,
         )
+
+    def stream_limit(self, asked: Stream, seed: int, most_accurate: float) -> StreamLimit:
+        arrived = sum(1 for _ in asked.arrivals_s(seed))
+        in_time = math.ceil(asked.confidence * arrived)
+        if not arrived:
+            return StreamLimit(stream=asked.name, accuracy=most_accurate, keepable=True)
+        timely = self._accuracy(in_time, asked.for_s + asked.item_latency_s)
+        accuracy = None if timely is None else (in_time * timely + (arrived - in_time) * most_accurate) / arrived
+        keepable = accuracy is not None and accuracy >= asked.min_accuracy - 1 / arrived  # as a StreamOutcome has it
+        return StreamLimit(stream=asked.name, accuracy=accuracy, keepable=keepable)
 
     def _best_accuracy(self, request: Request) -> float | None:
         within_s = request.deadline_s

@@ -1,7 +1,4 @@
-"""The simulated coordinator of one request: a follower's commands to the world, the world's events to the follower.
-
-Like the real one (`runtime/coordinator.py`) it decides nothing.
-"""
+"""The simulated coordinator of one request; its pendant in production is `runtime/coordinator.py`."""
 
 from __future__ import annotations
 
@@ -11,41 +8,34 @@ from dataclasses import replace
 from equipoise.core.plan import Plan
 from equipoise.core.receipt import LostNode, Receipt
 from equipoise.dispatch.commands import AbandonTask, AcceptAnswers, AskForPlan, Command, Finish, SendTask, WakeAt
-from equipoise.dispatch.events import Event, Interrupted, NodeLost, PlanReady, Tick
+from equipoise.dispatch.events import Event, Interrupted, NodeLost, PlanReady
 from equipoise.errors import PlanningError
 from equipoise.runtime.outputs import Scorecard
 from equipoise.runtime.receipt import make_receipt
-from equipoise.simulation.agenda import Agenda
+from equipoise.simulation.coordinator import Coordinator, Setting
 from equipoise.simulation.policy import Follower, Policy
-from equipoise.simulation.records import PlanRecord, Recorder, RequestRecord
+from equipoise.simulation.records import PlanRecord
 from equipoise.simulation.scenario import BatchRequest
-from equipoise.simulation.world import World
 
 
-class Conversation:
+class Conversation(Coordinator):
     """One request from admission to its end."""
 
     def __init__(
         self,
         asked: BatchRequest,
         policy: Policy,
-        world: World,
-        agenda: Agenda,
+        setting: Setting,
         *,
-        seed: int,
-        planning_s: float,
         family: str,
-        record: Recorder,
-        on_end: Callable[[Conversation], None],
+        on_end: Callable[[Coordinator], None],
     ) -> None:
-        self.name = asked.name
+        super().__init__(asked.name, setting, on_end)
         self.asked = asked
         self.plan: Plan | None = None  # what it was admitted or declined with; None if nothing could be planned
         self.receipt: Receipt | None = None  # once it has ended; None if it was declined
-        self._policy, self._world, self._agenda, self._record = policy, world, agenda, record
-        self._seed, self._planning_s, self._family, self._on_end = seed, planning_s, family, on_end
+        self._policy, self._family = policy, family
         self._follower: Follower | None = None
-        self._wake = 0  # only the last wake-up asked for counts
         self._losses: list[LostNode] = []
         self._failure = ""
 
@@ -78,10 +68,6 @@ class Conversation:
         if self._follower is not None:
             self._perform(self._follower.handle(event))
 
-    def _decline(self, reason: str) -> None:
-        self._tell("declined", reason)
-        self._on_end(self)
-
     def _written(self, follower: Follower, finish: Finish) -> Receipt:
         assert self.plan is not None
         progress = follower.progress(self._agenda.now_s)
@@ -102,15 +88,10 @@ class Conversation:
     def _perform(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
-                case SendTask():
-                    self._world.send(command, self)
-                case AbandonTask():
-                    self._world.abandon(command, self)
+                case SendTask() | AbandonTask() | WakeAt():
+                    self._pass_on(command)
                 case AskForPlan():
                     self._ask(command)
-                case WakeAt(at_s=at_s):
-                    self._wake += 1
-                    self._agenda.at(at_s, self._tick, self._wake)
                 case AcceptAnswers():
                     pass  # there are none to keep
                 case Finish():
@@ -128,10 +109,6 @@ class Conversation:
         ready_s = now_s + self._planning_s
         self._agenda.at(ready_s, self.hear, PlanReady(now_s=ready_s, plan=plan))
 
-    def _tick(self, wake: int) -> None:
-        if wake == self._wake:
-            self.hear(Tick(now_s=self._agenda.now_s))
-
     def _end(self, finish: Finish) -> None:
         assert self._follower is not None
         if self._failure:
@@ -141,9 +118,6 @@ class Conversation:
         self._world.leave(self)
         self._tell(finish.outcome.value, finish.reason)
         self._on_end(self)
-
-    def _tell(self, change: str, reason: str = "") -> None:
-        self._record(RequestRecord(request=self.name, at_s=self._agenda.now_s, change=change, reason=reason))
 
     def _tell_plan(self, plan: Plan, *, first: bool) -> None:
         self._record(

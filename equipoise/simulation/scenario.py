@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from random import Random
 
 import msgspec
 
@@ -86,6 +87,13 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _check_time(self.at_s)
         _check_positive(for_s=self.for_s)
         _ = self.request  # raises ValueError for what no stream can require
+
+    def arrivals_s(self, seed: int) -> Iterator[float]:
+        """When its items arrive in the run with this seed, in order, from the start of the scenario."""
+        for after_s in self.arrivals.times_s(self.arrivals_per_s, Random(f"{seed}/streams/{self.name}")):
+            if after_s >= self.for_s:
+                return
+            yield self.at_s + after_s
 
     @property
     def request(self) -> StreamRequest:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from equipoise.core.cluster import Cluster
-from equipoise.errors import UsageError
 from equipoise.simulation.agenda import Agenda
 from equipoise.simulation.conversation import Conversation
+from equipoise.simulation.coordinator import Coordinator, Setting
 from equipoise.simulation.happenings import Happenings
 from equipoise.simulation.outcome import Outcome, ProcessorOutcome, RequestOutcome
 from equipoise.simulation.policy import PolicyMaker, policy_maker
 from equipoise.simulation.records import Recorder, discard
 from equipoise.simulation.scenario import Scenario
 from equipoise.simulation.stream_conversation import StreamConversation
+from equipoise.simulation.stream_policy import stream_policy
 from equipoise.simulation.world import World
-
-_PLANS_STREAMS = "equipoise"
 
 
 def simulate(
@@ -30,47 +31,27 @@ def simulate(
     Everything that chance decides follows from `seed`; how long tasks take and which nodes are struck is the same
     whatever the strategy. The time line goes to `record` as it happens.
     Raises ScenarioError if the scenario does not fit the cluster, UnknownStrategyError, and UsageError if there are
-    streams and the strategy is not equipoise.
+    streams and the strategy takes none.
     """
     scenario.check(cluster)
     scenario = scenario.named()
     make_policy = policy_maker(strategy) if isinstance(strategy, str) else strategy
     policy = make_policy(cluster, scenario, seed)
-    if scenario.streams and policy.name != _PLANS_STREAMS:
-        raise UsageError(f"streams are planned by {_PLANS_STREAMS} alone, not by {policy.name}")
     agenda = Agenda()
     world = World(cluster, scenario.truth, agenda, seed, record)
     Happenings(cluster, world, agenda, seed).enter(
         scenario.events
     )  # first: who begins in the moment of a loss finds it lost
-    under_way: set[Conversation | StreamConversation] = set()
+    under_way: set[Coordinator] = set()
+    setting = Setting(world=world, agenda=agenda, record=record, seed=seed, planning_s=scenario.truth.planning_s)
     conversations = [
         Conversation(
-            asked,
-            policy,
-            world,
-            agenda,
-            seed=seed + number,
-            planning_s=scenario.truth.planning_s,
-            family=cluster.family,
-            record=record,
-            on_end=under_way.remove,
+            asked, policy, replace(setting, seed=seed + number), family=cluster.family, on_end=under_way.remove
         )
         for number, asked in enumerate(scenario.requests)
     ]
-    streams = [
-        StreamConversation(
-            asked,
-            cluster,
-            world,
-            agenda,
-            seed=seed,
-            planning_s=scenario.truth.planning_s,
-            record=record,
-            on_end=under_way.remove,
-        )
-        for asked in scenario.streams
-    ]
+    deciding = stream_policy(policy.name, cluster) if scenario.streams else None
+    streams = [StreamConversation(asked, deciding, setting, under_way.remove) for asked in scenario.streams if deciding]
     under_way.update(conversations, streams)
     for conversation in conversations:
         agenda.at(conversation.asked.at_s, conversation.begin)

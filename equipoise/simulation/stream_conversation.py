@@ -1,17 +1,12 @@
-"""The simulated coordinator of one stream, to which items come as `arrivals.py` has it.
-
-Like that of a batch (`conversation.py`) it decides nothing.
-"""
+"""The simulated coordinator of one stream, to which items come as `arrivals.py` has it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from random import Random
+from collections.abc import Callable
 
-from equipoise.core.cluster import Cluster
 from equipoise.core.stream import StreamPlan
 from equipoise.dispatch.commands import AbandonTask, AcceptAnswers, SendTask, WakeAt
-from equipoise.dispatch.events import Event, Interrupted, PlanReady, Tick
+from equipoise.dispatch.events import Event, Interrupted, PlanReady
 from equipoise.dispatch.stream.dispatcher import StreamDispatcher
 from equipoise.dispatch.stream.events import (
     ArrivalsEnded,
@@ -24,45 +19,33 @@ from equipoise.dispatch.stream.events import (
     StreamPlanReady,
 )
 from equipoise.errors import PlanningError
-from equipoise.planning.streams import plan_stream
-from equipoise.simulation.agenda import Agenda
+from equipoise.simulation.coordinator import Coordinator, Setting
 from equipoise.simulation.outcome import StreamOutcome
-from equipoise.simulation.records import Recorder, RequestRecord, StreamPlanRecord
+from equipoise.simulation.records import StreamPlanRecord
 from equipoise.simulation.scenario import Stream
-from equipoise.simulation.world import World
+from equipoise.simulation.stream_policy import StreamPolicy
 
 
-class StreamConversation:
+class StreamConversation(Coordinator):
     """One stream from admission to its end."""
 
     def __init__(
-        self,
-        asked: Stream,
-        cluster: Cluster,
-        world: World,
-        agenda: Agenda,
-        *,
-        seed: int,
-        planning_s: float,
-        record: Recorder,
-        on_end: Callable[[StreamConversation], None],
+        self, asked: Stream, policy: StreamPolicy, setting: Setting, on_end: Callable[[Coordinator], None]
     ) -> None:
-        self.name = asked.name
+        super().__init__(asked.name, setting, on_end)
         self.asked = asked
         self.outcome: StreamOutcome | None = None  # once it is over
-        self._cluster, self._world, self._agenda, self._record = cluster, world, agenda, record
-        self._planning_s, self._on_end = planning_s, on_end
-        self._arrivals = self._arrivals_s(Random(f"{seed}/streams/{asked.name}"))
+        self._policy = policy
+        self._arrivals = asked.arrivals_s(setting.seed)
         self._arrived = 0
         self._plan: StreamPlan | None = None
         self._dispatcher: StreamDispatcher | None = None
-        self._wake = 0  # only the last wake-up asked for counts
 
     def begin(self, _: object) -> None:
         """Admit the stream or decline it."""
         conditions = self._world.conditions()
         try:
-            self._plan = plan_stream(self.asked.request, self._cluster, conditions)
+            self._plan = self._policy.admit(self.asked.request, conditions)
         except PlanningError as error:
             self._decline(str(error))
             return
@@ -71,7 +54,7 @@ class StreamConversation:
             return
         self._tell("began")
         self._tell_plan(self._plan, first=True)
-        self._dispatcher = StreamDispatcher(self.asked.request, self._cluster, conditions=conditions)
+        self._dispatcher = self._policy.follow(self.asked.request, conditions, seed=self._seed)
         self._world.join(self)
         self._perform(self._dispatcher.start(self._agenda.now_s, self._plan))
         self._await_arrival()
@@ -86,13 +69,6 @@ class StreamConversation:
             self._perform(self._dispatcher.handle(event))
 
     # --- arrivals --------------------------------------------------------------------------------------------------
-
-    def _arrivals_s(self, chance: Random) -> Iterator[float]:
-        """Absolute, as long as the stream lasts."""
-        for after_s in self.asked.arrivals.times_s(self.asked.arrivals_per_s, chance):
-            if after_s >= self.asked.for_s:
-                return
-            yield self.asked.at_s + after_s
 
     def _await_arrival(self) -> None:
         at_s = next(self._arrivals, None)
@@ -116,15 +92,10 @@ class StreamConversation:
     def _perform(self, commands: list[StreamCommand]) -> None:
         for command in commands:
             match command:
-                case SendTask():
-                    self._world.send(command, self)
-                case AbandonTask():
-                    self._world.abandon(command, self)
+                case SendTask() | AbandonTask() | WakeAt():
+                    self._pass_on(command)
                 case AskForStreamPlan():
                     self._ask(command)
-                case WakeAt(at_s=at_s):
-                    self._wake += 1
-                    self._agenda.at(at_s, self._tick, self._wake)
                 case AcceptAnswers() | ShedItems():
                     pass  # nobody waits for them; the tally counts them
                 case EndStream():
@@ -133,7 +104,7 @@ class StreamConversation:
     def _ask(self, ask: AskForStreamPlan) -> None:
         now_s = self._agenda.now_s
         try:
-            plan = plan_stream(ask.request, ask.cluster, ask.conditions)
+            plan = self._policy.plan(ask)
         except PlanningError:
             self._agenda.at(now_s, self._take, Interrupted(now_s=now_s))
             return
@@ -141,16 +112,11 @@ class StreamConversation:
         ready_s = now_s + self._planning_s
         self._agenda.at(ready_s, self._take, StreamPlanReady(now_s=ready_s, plan=plan))
 
-    def _tick(self, wake: int) -> None:
-        if wake == self._wake:
-            self._take(Tick(now_s=self._agenda.now_s))
-
     # --- its end ---------------------------------------------------------------------------------------------------
 
     def _decline(self, reason: str) -> None:
         self.outcome = StreamOutcome(name=self.name, at_s=self.asked.at_s, plan=self._plan)
-        self._tell("declined", reason)
-        self._on_end(self)
+        super()._decline(reason)
 
     def _end(self) -> None:
         assert self._dispatcher is not None
@@ -159,9 +125,6 @@ class StreamConversation:
         self._world.leave(self)
         self._tell("answered" if not self.outcome.shed else "shed some", "; ".join(self.outcome.shed))
         self._on_end(self)
-
-    def _tell(self, change: str, reason: str = "") -> None:
-        self._record(RequestRecord(request=self.name, at_s=self._agenda.now_s, change=change, reason=reason))
 
     def _tell_plan(self, plan: StreamPlan, *, first: bool) -> None:
         self._record(

@@ -103,11 +103,24 @@ def test_streams_are_shown_and_kept_beside_requests(tmp_path: Path, capsys: pyte
     assert (summary["admitted"], summary["items"]) == (1, outcome["arrived"])
 
 
-def test_a_stream_is_refused_to_who_cannot_plan_it(capsys: pytest.CaptureFixture[str]):
-    assert simulate(BOARDS, DRIFT.replace("drift", "streams"), "--strategy", "work-stealing") == 2
-    assert "streams are planned by equipoise alone, not by work-stealing" in capsys.readouterr().err
-    assert simulate(BOARDS, DRIFT.replace("drift", "streams"), "--strategy", "clairvoyant") == 2
-    assert "this scenario has streams" in capsys.readouterr().err
+def test_a_stream_is_refused_to_who_takes_none(capsys: pytest.CaptureFixture[str]):
+    assert simulate(BOARDS, DRIFT.replace("drift", "streams"), "--strategy", "milp") == 2
+    assert "milp takes requests but no streams" in capsys.readouterr().err
+
+
+def test_streams_stand_beside_other_strategies_and_their_limit(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    scenario = tmp_path / "short.toml"
+    scenario.write_text("[[streams]]\narrivals_per_s = 50\nitem_latency_s = 0.3\nfor_s = 3\nname = 'camera'\n")
+
+    assert simulate(BOARDS, str(scenario), "--strategy", "power-of-two", "--strategy", "clairvoyant") == 0
+
+    printed = capsys.readouterr().out
+    for words in ("power-of-two, 1 run", "camera", "clairvoyant: the limit", "best accuracy"):
+        assert words in printed
+
+    assert simulate(BOARDS, str(scenario), "--strategy", "clairvoyant", "--json") == 0
+    (limit,) = json.loads(capsys.readouterr().out)["limits"]
+    assert limit["streams"][0]["keepable"]
 
 
 def test_what_is_declined_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -52,6 +52,11 @@ class NodeProcess:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.communicate()
+
     def end(self) -> int:
         """SIGTERM, and its exit code."""
         self.process.send_signal(signal.SIGCONT)
@@ -84,8 +89,11 @@ class RealCluster:
 
     def command(self, *arguments: str) -> subprocess.Popen[str]:
         """`equipoise ARGUMENTS` in this cluster."""
+        return self._command(*arguments, "--cluster-name", self.name)
+
+    def _command(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "equipoise", *arguments, "--cluster-name", self.name],
+            [sys.executable, "-m", "equipoise", *arguments],
             env=self.environment,
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -95,17 +103,24 @@ class RealCluster:
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, output and complaints of a command that has ended."""
-        process = self.command(*arguments)
-        try:
-            printed, complaints = process.communicate(timeout=120)
-        finally:
-            process.kill()  # nothing may be left of one that did not end by itself
-        return process.returncode, printed, complaints
+        return _outcome(self.command(*arguments))
+
+    def run_alone(self, *arguments: str) -> tuple[int, str, str]:
+        """The same of a command that knows its cluster by itself."""
+        return _outcome(self._command(*arguments))
 
     def close(self) -> None:
         for node in self.nodes:
             if node.process.poll() is None:
                 node.end()
+
+
+def _outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    try:
+        printed, complaints = process.communicate(timeout=120)
+    finally:
+        process.kill()  # nothing may be left of one that did not end by itself
+    return process.returncode, printed, complaints
 
 
 @contextmanager

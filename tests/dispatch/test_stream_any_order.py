@@ -5,12 +5,13 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from world import cluster_of
+from world import ACCURACIES, cluster_of
 
 from equipoise.core.request import Prefer, WhenLate
 from equipoise.core.stream import Route, StreamPlan, StreamRequest
 from equipoise.dispatch.commands import AcceptAnswers, SendTask
 from equipoise.dispatch.events import Interrupted, NodeLost, NodeReturned, TaskDone, TaskFailed, Tick
+from equipoise.dispatch.router import Router
 from equipoise.dispatch.stream.dispatcher import StreamDispatcher
 from equipoise.dispatch.stream.events import (
     ArrivalsEnded,
@@ -22,8 +23,20 @@ from equipoise.dispatch.stream.events import (
     StreamEvent,
     StreamPlanReady,
 )
+from equipoise.dispatch.stream.settings import Replans, StreamSettings
+from equipoise.policies.infaas import Infaas
+from equipoise.policies.join_shortest_queue import JoinShortestQueue
+from equipoise.policies.work_stealing import WorkStealing
 
 BOARDS = cluster_of(fast=0.05, slow=0.1, third=0.07, batch=2)
+ROUTED = StreamSettings(replans=Replans.NEVER, diverts=False)
+DECIDES = (
+    (StreamSettings(), None),
+    (StreamSettings(replans=Replans.ON_LOSS, diverts=False), None),
+    (ROUTED, JoinShortestQueue("medium")),
+    (ROUTED, WorkStealing("small")),
+    (ROUTED, Infaas(ACCURACIES, 0.65)),
+)
 NODES = ("fast", "slow", "third")
 FRACTIONS = st.tuples(*[st.floats(0.0, 1.0)] * 3)
 
@@ -62,10 +75,24 @@ def plan_with(fractions: tuple[float, ...]) -> StreamPlan:
 class Adversary(RuleBasedStateMachine):
     """Keeps its own books of who arrived and what became of them."""
 
-    @initialize(late=st.sampled_from(WhenLate), planned=st.booleans(), fractions=FRACTIONS, floor=st.floats(0.0, 1.0))
-    def begin(self, late: WhenLate, planned: bool, fractions: tuple[float, ...], floor: float) -> None:
+    @initialize(
+        late=st.sampled_from(WhenLate),
+        planned=st.booleans(),
+        fractions=FRACTIONS,
+        floor=st.floats(0.0, 1.0),
+        decides=st.sampled_from(DECIDES),
+    )
+    def begin(
+        self,
+        late: WhenLate,
+        planned: bool,
+        fractions: tuple[float, ...],
+        floor: float,
+        decides: tuple[StreamSettings, Router | None],
+    ) -> None:
         request = StreamRequest(arrivals_per_s=10.0, item_latency_s=1.0, min_accuracy=floor, when_late=late)
-        self.dispatcher = StreamDispatcher(request, BOARDS)
+        settings, router = decides
+        self.dispatcher = StreamDispatcher(request, BOARDS, settings=settings, router=router)
         self.now_s = 0.0
         self.arrived = 0
         self.tasks: dict[int, SendTask] = {}
@@ -125,16 +152,17 @@ class Adversary(RuleBasedStateMachine):
     def books_agree(self) -> None:
         machine = self.dispatcher
         unsettled = set(range(1, self.arrived + 1)) - self.answered - self.shed
-        assert set(machine._items) == unsettled
+        assert set(machine._unsettled.items) == unsettled
         assert (machine.tally.arrived, machine.tally.answered) == (self.arrived, len(self.answered))
         assert sum(machine.tally.shed.values()) == len(self.shed)
-        flying = {item.number for _, items in machine._tasks.values() for item in items if item.open}
+        flying = {item.number for _, items in machine._flight.tasks.values() for item in items if item.open}
         waiting = [i.number for queue in machine._queues.values() for i in queue.items if queue._waits(i)]
-        homeless = {item.number for _, _, item in machine._homeless if item.open}
+        homeless = {item.number for _, _, item in machine._unsettled.homeless if item.open}
+        held = {item.number for item in machine._unsettled.held if item.open}
         assert len(waiting) == len(set(waiting)) == sum(queue.waiting for queue in machine._queues.values())
         assert not flying & set(waiting)
-        assert not homeless & (flying | set(waiting))
-        assert flying | set(waiting) | homeless == unsettled, "nobody is forgotten"
+        assert len(flying) + len(waiting) + len(homeless) + len(held) == len(unsettled), "nobody is in two places"
+        assert flying | set(waiting) | homeless | held == unsettled, "nobody is forgotten"
 
     def teardown(self) -> None:
         """Once time passes and arrivals end, every item is answered or named as shed."""

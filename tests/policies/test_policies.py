@@ -107,7 +107,7 @@ def test_a_client_has_only_so_many_connections():
 
 def switch(items: int, left_s: float) -> str:
     boards = [board(name, small=0.1, medium=0.2, large=0.4) for name in ("a", "b")]
-    return ModelSwitching(ACCURACIES).choose(now(*boards, unanswered_items=items, left_s=left_s)).variant
+    return ModelSwitching(ACCURACIES).choose(now(*boards, load_per_s=items / left_s)).variant
 
 
 def test_the_variant_follows_the_load():

@@ -102,6 +102,7 @@ async def run(
             items=items,
             sink=sink,
             planner=CachingPlanner(),
+            classes=range(4),
             interrupt=interrupt,
             hooks=hooks,
         ),
@@ -216,22 +217,51 @@ async def test_a_request_that_has_lost_every_node_ends_with_what_it_has(tiny_fam
     assert len(ran.finish.unanswered) + len(sink.answers) == 500
 
 
-@pytest.mark.parametrize("answer", ["nonsense", "other items", "too few items"])
-async def test_a_node_that_answers_garbage_costs_no_item(tiny_family: Family, answer: str) -> None:
+def sane(task: TaskMessage) -> TaskReply:
+    answers = tuple(Answer(item=item, classes=(item % 4,), scores=(1.0,)) for item in task.items)
+    return TaskReply(request=task.request, task=task.task, answers=answers, busy_s=0.001)
+
+
+def first(reply: TaskReply, **changes: object) -> TaskReply:
+    """The reply with a change to its first answer."""
+    answer = msgspec.structs.replace(reply.answers[0], **changes)
+    return msgspec.structs.replace(reply, answers=(answer, *reply.answers[1:]))
+
+
+GARBAGE: dict[str, Callable[[TaskReply], TaskReply]] = {
+    "other items": lambda reply: first(reply, item=10_000),
+    "an item twice": lambda reply: msgspec.structs.replace(reply, answers=reply.answers[:1] + reply.answers),
+    "too few items": lambda reply: msgspec.structs.replace(reply, answers=reply.answers[:-1]),
+    "another task": lambda reply: msgspec.structs.replace(reply, task=reply.task + 1),
+    "another request": lambda reply: msgspec.structs.replace(reply, request="another"),
+    "no class": lambda reply: first(reply, classes=(), scores=()),
+    "an unknown class": lambda reply: first(reply, classes=(4,)),
+    "a class before the first": lambda reply: first(reply, classes=(-1,)),
+    "no score": lambda reply: first(reply, scores=()),
+    "no number": lambda reply: first(reply, scores=(float("nan"),)),
+    "negative time": lambda reply: msgspec.structs.replace(reply, busy_s=-1.0),
+    "endless time": lambda reply: msgspec.structs.replace(reply, others_s=float("inf")),
+    "more loading than work": lambda reply: msgspec.structs.replace(reply, load_s=1.0),
+}
+
+
+@pytest.mark.parametrize("garbage", ["nonsense", *GARBAGE])
+async def test_a_node_that_answers_garbage_costs_no_item(tiny_family: Family, garbage: str) -> None:
     async def garble(payload: bytes) -> bytes:
         task = msgspec.msgpack.decode(payload, type=TaskMessage)
-        if answer == "nonsense":
-            return b"\xc1"
-        items = (item + 1000 for item in task.items) if answer == "other items" else task.items[:-1]
-        answers = tuple(Answer(item=item, classes=(0,), scores=(1.0,)) for item in items)
-        return msgspec.msgpack.encode(TaskReply(request=task.request, task=task.task, answers=answers, busy_s=0.001))
+        return b"\xc1" if garbage == "nonsense" else msgspec.msgpack.encode(GARBAGE[garbage](sane(task)))
+
+    async def forget(_: bytes) -> bytes:
+        return b""
 
     cluster, sink = boards(tiny_family, 0.002, 0.002), Kept()
     async with playing(tiny_family, boards(tiny_family, 0.002)) as fabric:
-        await fabric.host().serve("b1", {Verb.INFER: garble, Verb.ABANDON: garble})
-        await run(cluster, fabric, GreyItems(100), sink)
+        await fabric.host().serve("b1", {Verb.INFER: garble, Verb.ABANDON: forget})
+        ran = await run(cluster, fabric, GreyItems(100), sink)
 
     sink.assert_all_right(100)
+    assert {pid.node for pid in sink.by.values()} == {"b0"}
+    assert ran.progress.resent > 0
 
 
 async def test_an_interrupt_keeps_what_is_answered(tiny_family: Family) -> None:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from equipoise.core.request import WhenLate
 from equipoise.core.stream import StreamRequest
 from equipoise.errors import UsageError
+from equipoise.planning.stream_baselines import STREAM_BASELINES
 from equipoise.planning.streams import plan_stream
+from equipoise.policies.registry import STREAM_MAKERS
 from equipoise.simulation import (
     Bursty,
     Diurnal,
@@ -30,6 +32,7 @@ from equipoise.simulation import (
     Truth,
     simulate,
 )
+from equipoise.simulation.clairvoyant import limits
 from equipoise.simulation.records import NodeRecord, Record, StreamPlanRecord, TaskRecord
 from equipoise.simulation.scenario import NodeEvent
 
@@ -156,9 +159,106 @@ def test_streams_and_batches_share_the_boards():
     assert found.streams[0].answered + sum(found.streams[0].shed.values()) == found.streams[0].arrived
 
 
-def test_a_strategy_that_cannot_plan_streams_says_so():
-    with pytest.raises(UsageError, match="by equipoise alone, not by uniform"):
-        simulate(THREE, Scenario(streams=(stream(),)), "uniform")
+# --- other strategies ------------------------------------------------------------------------------------------------
+
+PLANNED, ONLINE = [*STREAM_BASELINES], [*STREAM_MAKERS]
+EVERYBODY = list(dict.fromkeys(["equipoise", *PLANNED, *ONLINE]))
+
+
+def under(strategy: str, asked: Stream, *events: NodeEvent, seed: int = 0) -> StreamOutcome:
+    return simulate(NOISY, Scenario(streams=(asked,), events=events), strategy, seed).streams[0]
+
+
+@pytest.mark.parametrize("strategy", EVERYBODY)
+def test_every_strategy_answers_or_names_every_item_though_a_board_leaves_and_another_slows_down(strategy: str):
+    asked = stream(arrivals_per_s=0.3 * MOST_PER_S, min_accuracy=0.6, for_s=20.0, best_effort=True)
+    events = (Load(at_s=4, node="b", speed=0.5), Leaves(at_s=8, node="c", for_s=5))
+
+    found = under(strategy, asked, *events)
+
+    assert found.admitted
+    assert found.arrived == found.answered + sum(found.shed.values()) > 0
+    assert found == under(strategy, asked, *events), "the same seed gives the same run"
+
+
+@pytest.mark.parametrize("strategy", [name for name in PLANNED if name not in ONLINE])
+def test_what_the_literature_s_plans_promise_is_kept(strategy: str):
+    asked = stream(arrivals_per_s=0.2 * MOST_PER_S, item_latency_s=2.0, min_accuracy=0.6, for_s=60.0)
+
+    found = under(strategy, asked)
+
+    assert found.plan is not None
+    assert found.admitted == found.plan.feasible
+    assert not found.admitted or found.kept
+
+
+def test_the_literature_answers_late_what_ours_sheds_or_sends_elsewhere():
+    asked = stream(arrivals_per_s=0.5 * MOST_PER_S, min_accuracy=0.6)
+    slows = Load(at_s=3, node="a", speed=0.2)
+
+    ours, theirs = under("equipoise", asked, slows), under("proportional-variant", asked, slows)
+
+    assert (theirs.shed, theirs.diverted, theirs.replanned) == ({}, 0, 0)
+    assert ours.diverted > 0
+    assert share(ours) > share(theirs)
+
+
+def test_work_stealing_leaves_nobody_idle_while_items_wait():
+    records: list[Record] = []
+    run = Scenario(streams=(stream(arrivals=Recorded(times=(0.0,) * 9), arrivals_per_s=1.0, min_accuracy=0.6),))
+
+    simulate(NOISY, run, "work-stealing", record=records.append)
+
+    tasks = _tasks(records)
+    assert {task.node for task in tasks if task.sent_s == 0.0} == {"a", "b", "c"}
+    assert all(task.sent_s == 0.0 or task.sent_s in {other.ended_s for other in tasks} for task in tasks)
+
+
+def test_model_switching_takes_a_quicker_variant_for_more_load():
+    calm = stream(arrivals_per_s=0.2 * MOST_PER_S, min_accuracy=0.0)
+    busy = msgspec.structs.replace(calm, arrivals_per_s=1.2 * MOST_PER_S)
+
+    accuracies = [under("model-switching", asked).accuracy for asked in (calm, busy)]
+
+    assert accuracies[0] is not None
+    assert accuracies[1] is not None
+    assert accuracies[0] > accuracies[1] + 0.05
+
+
+def test_a_strategy_that_takes_no_streams_says_so():
+    with pytest.raises(UsageError, match="milp takes requests but no streams; streams are taken by equipoise, single"):
+        simulate(THREE, Scenario(streams=(stream(),)), "milp")
+
+
+# --- the limit -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", EVERYBODY)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_nobody_beats_the_limit(strategy: str, seed: int):
+    exact = boards(a=0.02, b=0.04, c=0.08)
+    asked = stream(arrivals_per_s=(0.3, 0.8)[seed] * MOST_PER_S, item_latency_s=1.0, min_accuracy=0.6, for_s=20.0)
+    run = Scenario(streams=(asked,), events=(Leaves(at_s=5, fraction=0.3), Load(at_s=8, node="a", speed=0.7)))
+
+    found, (limit,) = simulate(exact, run, strategy, seed).streams[0], limits(exact, run, seed).streams
+
+    assert limit.keepable >= found.kept
+    if found.met_latency and found.accuracy is not None:
+        assert limit.accuracy is not None
+        assert found.accuracy <= limit.accuracy + 1e-9
+
+
+def test_the_limit_of_a_stream_by_hand():
+    """One board needs 0.03 s for medium items and 0.06 s for large ones; 20 come a second."""
+    asked = stream(arrivals=Recorded(times=tuple(n / 20 for n in range(200))), for_s=10.0, item_latency_s=0.4)
+    run = Scenario(streams=(asked,))
+
+    (limit,) = limits(boards(a=0.01), run).streams
+
+    # 190 items in 10.4 s: x of them large, the rest medium: 0.03 x 190 + 0.03 x = 10.4; ten may be late, and large.
+    large = (10.4 - 5.7) / 0.03
+    assert limit.accuracy == pytest.approx((large * 0.8 + (190 - large) * 0.7 + 10 * 0.8) / 200)
+    assert limit.keepable
 
 
 # --- whatever happens ------------------------------------------------------------------------------------------------

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from equipoise.core.cluster import ProcessorId
 from equipoise.core.request import WhenLate
 from equipoise.core.stream import Route, StreamRequest
-from equipoise.dispatch.lane import Lane
+from equipoise.dispatch.lane import Lane, Task
 from equipoise.dispatch.stream.fractions import Fractions
 from equipoise.dispatch.stream.waiting import Item, Queue
 
@@ -23,6 +23,30 @@ class Way(NamedTuple):
     variant: str
 
 
+class Assigner(Protocol):
+    """Says where items go, and is told what became of them. `holds` what it has no way for; else that is shed."""
+
+    holds: bool
+
+    def follow(self, routes: Sequence[Route]) -> None:
+        """From now on by these routes, as far as their processors can be used."""
+
+    def choose(self, item: Item, now_s: float) -> Way | None:
+        """Where it goes; None if nowhere, or not yet."""
+
+    def took(self, item: Item, way: Way, now_s: float, *, anew: bool) -> bool:
+        """It goes there; `anew` unless it had its turn before. True if it was not its turn."""
+
+    def gave_up(self, item: Item) -> None:
+        """It is not, or not yet, answered as it was to be."""
+
+    def regained(self, variant: str) -> None:
+        """An item is answered with this variant after all, though it was given up."""
+
+    def learn(self, task: Task, items: Sequence[Item], now_s: float) -> None:
+        """A task was answered, with so many items."""
+
+
 class Chooser:
     """Follows a plan's fractions, and keeps the floor's account of what it had to do instead.
 
@@ -32,9 +56,16 @@ class Chooser:
     """
 
     def __init__(
-        self, request: StreamRequest, queues: Mapping[ProcessorId, Queue], accuracies: Mapping[str, float]
+        self,
+        request: StreamRequest,
+        queues: Mapping[ProcessorId, Queue],
+        accuracies: Mapping[str, float],
+        *,
+        diverts: bool = True,
     ) -> None:
+        self.holds = False
         self._request = request
+        self._diverts = diverts
         self._queues = queues
         self._accuracies = accuracies
         self._fractions: Fractions[Way] | None = None
@@ -80,6 +111,8 @@ class Chooser:
         if self._fractions is None:
             return None
         turn = self._fractions.turn()
+        if not self._diverts:
+            return turn
         least = self._accuracies[turn.variant]
         if not self._is_bearable(turn.variant, debt=_ONE_ITEM):
             least = max(least, self._request.min_accuracy)
@@ -107,8 +140,8 @@ class Chooser:
         as_good = [choice for choice in others if self._accuracies[choice[1].variant] >= least - _ROUNDING]
         return min(as_good, key=lambda choice: choice[0], default=(0.0, turn))[1]
 
-    def took(self, way: Way, *, anew: bool) -> bool:
-        """An item goes there; `anew` unless it had its turn before. True if it was not its turn."""
+    def took(self, item: Item, way: Way, now_s: float, *, anew: bool) -> bool:
+        """The account says so, and so do the fractions if it had no turn before."""
         self.credit += self._worth(way.variant)
         if anew and self._fractions is not None:
             out_of_turn = self._fractions.turn() != way
@@ -116,9 +149,16 @@ class Chooser:
             return out_of_turn
         return False
 
-    def gave_up(self, variant: str) -> None:
-        """An item that was to be answered with this variant is not, or not yet."""
-        self.credit -= self._worth(variant)
+    def gave_up(self, item: Item) -> None:
+        """Its variant counts no more."""
+        self.credit -= self._worth(item.variant)
+
+    def regained(self, variant: str) -> None:
+        """This one counts after all."""
+        self.credit += self._worth(variant)
+
+    def learn(self, task: Task, items: Sequence[Item], now_s: float) -> None:
+        """The lanes know all that it goes by."""
 
     def _worth(self, variant: str) -> float:
         return self._accuracies[variant] - self._request.min_accuracy

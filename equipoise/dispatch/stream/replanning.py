@@ -10,7 +10,7 @@ import msgspec
 from equipoise.core.stream import StreamRequest
 from equipoise.dispatch.lane import Lane
 from equipoise.dispatch.stream.arrivals import ArrivalRate
-from equipoise.dispatch.stream.settings import StreamSettings
+from equipoise.dispatch.stream.settings import Replans, StreamSettings
 
 
 class Replanning:
@@ -29,7 +29,7 @@ class Replanning:
 
     def want_now(self) -> None:
         """What can be used has changed."""
-        self._wanted = self._urgent = True
+        self._wanted = self._urgent = self._settings.replans >= Replans.ON_LOSS
 
     def arrived(self, now_s: float) -> None:
         """An item did: is the rate still about the planned one, or no less than was asked for?"""
@@ -37,12 +37,20 @@ class Replanning:
         rate_per_s, settings = self._rate.per_s(now_s), self._settings
         surges = rate_per_s > settings.surge * self._planned_per_s
         calm = rate_per_s < settings.calm * self._planned_per_s and self._planned_per_s > self._request.arrivals_per_s
-        self._wanted = self._wanted or surges or calm
+        self._wanted = self._wanted or (self._follows_drift and (surges or calm))
 
     def learned(self, lane: Lane) -> None:
         """Of the speed of this one: has it drifted since the last plan?"""
         drift = abs(math.log(lane.speed / self._planned_speed[lane]))
-        self._wanted = self._wanted or drift > math.log1p(self._settings.speed_drift)
+        self._wanted = self._wanted or (self._follows_drift and drift > math.log1p(self._settings.speed_drift))
+
+    @property
+    def _follows_drift(self) -> bool:
+        return self._settings.replans >= Replans.ON_DRIFT
+
+    def rate_per_s(self, now_s: float) -> float:
+        """How many items have arrived per second of late."""
+        return self._rate.per_s(now_s)
 
     def answered(self) -> bool:
         """A plan has come; true if one was asked for."""
