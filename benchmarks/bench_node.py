@@ -1,53 +1,176 @@
-"""What an idle node costs: memory (PSS) and seconds from its start until it is there, median over rounds.
+"""What an idle node costs: memory (PSS) and seconds from its start until it is there; LitServe and Ray Serve beside it.
 
     python benchmarks/bench_node.py [ROUNDS]
 
-A node without a model is what a board pays for being in a cluster. PSS counts what processes share in equal parts.
+A node without a model is what a board pays for being in a cluster. The others serve over HTTP on this machine, without
+a model either, and are there when they answer the first request. They are started in turns, so that all meet the same
+disturbances; figures are medians over the rounds. PSS is that of all processes which the start has left; what processes
+share counts in equal parts. `pip install 'equipoise[bench]'` installs the others; those that are missing are named.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import psutil
 
-REPOSITORY = Path(__file__).parents[1]
+BENCHMARKS = Path(__file__).parent
+GOALS = {"pss_mib": 100.0, "ready_s": 2.0}
+GIVE_UP_S = 120.0
+LOOK_S = 0.01
+SETTLE_S = 1.0  # after the first answer: until what was begun with it has ended, such as the survey of processors
+
+
+@dataclass(frozen=True)
+class Idle:
+    """What one start came to."""
+
+    ready_s: float
+    pss_mib: float
+    processes: int
+
+
+class NotThereError(Exception):
+    """A server ended, or took too long, before it was there."""
+
+
+def equipoise_node(folder: Path) -> Idle:
+    command = [sys.executable, "-m", "equipoise", "node", "--name", "idle", "--cluster-name", uuid.uuid4().hex]
+    return measure(command, folder, lambda: b"Z ready" in said_in(folder).read_bytes())
+
+
+def serving(script: str, path: str) -> Callable[[Path], Idle]:
+    def measure_it(folder: Path) -> Idle:
+        port = free_port()
+        command = [sys.executable, str(BENCHMARKS / script), str(port)]
+        return measure(command, folder, lambda: answers(f"http://127.0.0.1:{port}{path}"))
+
+    return measure_it
+
+
+SUBJECTS: dict[str, tuple[str, Callable[[Path], Idle]]] = {  # by name: the module that it needs, and how to measure it
+    "equipoise node": ("equipoise", equipoise_node),
+    "LitServe": ("litserve", serving("idle_litserve.py", "/predict")),
+    "Ray Serve": ("ray.serve", serving("idle_ray_serve.py", "/")),
+}
+
+
+def measure(command: Sequence[str], folder: Path, is_there: Callable[[], bool]) -> Idle:
+    with started(command, folder) as process:
+        began_s = time.perf_counter()
+        while not is_there():
+            if process.poll() is not None or time.perf_counter() > began_s + GIVE_UP_S:
+                last_words = said_in(folder).read_text(errors="replace").strip().splitlines()[-1:]
+                raise NotThereError(f"{command[1:]} did not start: {''.join(last_words)}")
+            time.sleep(LOOK_S)
+        ready_s = time.perf_counter() - began_s
+        time.sleep(SETTLE_S)
+        sizes = [one.memory_full_info().pss for one in tree_of(process)]
+        return Idle(ready_s, sum(sizes) / 2**20, len(sizes))
+
+
+@contextmanager
+def started(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The process; afterwards nothing is left of it and of what it has started."""
+    environment = {"PYTHONPATH": str(BENCHMARKS.parent), "EQUIPOISE_DATA_DIR": folder, "RAY_USAGE_STATS_ENABLED": "0"}
+    with said_in(folder).open("wb") as said:
+        process = subprocess.Popen(
+            command, env=os.environ | environment, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT
+        )
+        try:
+            yield process
+        finally:
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    family = tree_of(process) if process.poll() is None else []
+    assert process.stdin is not None
+    process.stdin.close()
+    process.terminate()
+    _, left = psutil.wait_procs(family, timeout=10)
+    for one in left:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.wait()
+
+
+def tree_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    root = psutil.Process(process.pid)
+    return [root, *root.children(recursive=True)]
+
+
+def said_in(folder: Path) -> Path:
+    return folder / "said.txt"
+
+
+def answers(url: str) -> bool:
+    request = urllib.request.Request(url, data=b'{"a": 1}', headers={"Content-Type": "application/json"})
+    with suppress(OSError), urllib.request.urlopen(request, timeout=5):
+        return True
+    return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def median_of(starts: Sequence[Idle]) -> dict[str, float]:
+    return {field.name: statistics.median(getattr(one, field.name) for one in starts) for field in fields(Idle)}
 
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    measured = [measure_once() for _ in range(rounds)]
-    ready_s, pss_mib = (statistics.median(figures) for figures in zip(*measured, strict=True))
-    print(f"idle node without a model, median of {rounds}: ready after {ready_s:.2f} s, PSS {pss_mib:.1f} MiB")
-
-
-def measure_once() -> tuple[float, float]:
-    """Seconds until the node is there, and its PSS in MiB then."""
-    with tempfile.TemporaryDirectory() as folder:
-        began_s = time.perf_counter()
-        node = subprocess.Popen(
-            [sys.executable, "-m", "equipoise", "node", "--name", "idle", "--cluster-name", uuid.uuid4().hex],
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "EQUIPOISE_DATA_DIR": folder},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert node.stderr is not None
-            for line in node.stderr:
-                if "Z ready" in line:
-                    break
-            ready_s = time.perf_counter() - began_s
-            return ready_s, psutil.Process(node.pid).memory_full_info().pss / 2**20
-        finally:
-            node.terminate()
-            node.communicate()
+    there = {name: measure_it for name, (module, measure_it) in SUBJECTS.items() if installed(module)}
+    measured: dict[str, list[Idle]] = {name: [] for name in there}
+    load_average = os.getloadavg()[0]
+    for _ in range(rounds):
+        for name, measure_it in there.items():
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                try:
+                    measured[name].append(measure_it(Path(folder)))
+                except NotThereError as reason:
+                    print(f"{name}: {reason}", file=sys.stderr)
+    print(f"idle, without a model, median of {rounds} (load average {load_average:.1f})")
+    print(f"{'':16}{'ready':>9}{'PSS':>12}{'processes':>11}")
+    results = {}
+    for name in SUBJECTS:
+        if name not in there:
+            print(f"{name:16}  not installed; pip install 'equipoise[bench]' has it")
+        elif measured[name]:
+            results[name] = median_of(measured[name])
+            print("{:16}{ready_s:7.2f} s{pss_mib:8.1f} MiB{processes:11.0f}".format(name, **results[name]))
+    if "equipoise node" not in results:
+        raise SystemExit("the node never started")
+    for field, goal in GOALS.items():
+        if results["equipoise node"][field] > goal:
+            print(f"the node misses the goal of {field} <= {goal:g}")
+    Path("out").mkdir(exist_ok=True)
+    written = {"rounds": rounds, "load_average": load_average, "results": results}
+    Path("out/node.json").write_text(json.dumps(written, indent=2) + "\n")
 
 
 if __name__ == "__main__":
