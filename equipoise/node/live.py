@@ -26,6 +26,7 @@ from equipoise.models.description import describe
 from equipoise.models.holders import Holders
 from equipoise.models.shelf import Shelf
 from equipoise.node.agent import NodeAgent, NodeFacts
+from equipoise.node.allocation import keep_giving_memory_back
 from equipoise.node.company import Company
 from equipoise.node.health import read_health
 from equipoise.node.log import NodeLog
@@ -139,6 +140,7 @@ class LiveNode:
             self._stock = self._stocked(self.settings.stock)
             self._spawn(self._stock.run())
         self._spawn(self._tell_if_alone())
+        self._spawn(keep_giving_memory_back())
         if self._standing is not None:
             self._spawn(self._keep(self._standing))
 
