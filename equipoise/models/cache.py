@@ -97,6 +97,11 @@ class ModelCache:
         self.most_bytes = most_bytes
         self._checked: dict[str, tuple[int, int, int]] = {}  # which files have proved to be what they are called
 
+    def prepare(self) -> None:
+        """Make the folder, if need be. Raises ModelError if it cannot be made or written to."""
+        with _kept(self.folder), self._locked():
+            pass
+
     def path_of(self, file: ModelFile) -> Path:
         """Where it is, if it is here."""
         return self.folder / file.name

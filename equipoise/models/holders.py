@@ -129,6 +129,11 @@ class Holders:
         self._learn_speed(holder, size_bytes / max(asyncio.get_running_loop().time() - began_s, 1e-6))
         return chunk
 
+    async def try_out(self, file: ModelFile) -> None:
+        """Learn how fast somebody who has the file sends it, from its first chunk. Raises NodeError."""
+        for holder in self.having(file.sha256)[:1]:
+            await self.chunk(holder, file, 0)
+
     def _learn_speed(self, holder: str, bytes_per_s: float) -> None:
         before = self._speed_bytes_per_s.get(holder, bytes_per_s)
         self._speed_bytes_per_s[holder] = (1 - _NEWEST) * before + _NEWEST * bytes_per_s

@@ -134,13 +134,16 @@ class Repertoire:
         return next(iter(self.offered(identity, (profile,))), None) if profile is not None else None
 
     def offered(self, identity: str, profiles: Iterable[Profile]) -> tuple[Profile, ...]:
-        """Those whose files can be had, loading with the time that it takes to fetch what is not here."""
-        supply = self._supplies.get(identity)
-        if supply is None:
-            return tuple(profiles)
-        family = self._families[identity]
-        found = ((profile, supply.fetch_s(family.model(profile.variant))) for profile in profiles)
+        """Those whose files can be had and may be loaded, loading with the time to fetch what is not here."""
+        models = {model.name: model for model in self._families[identity].models}
+        found = ((profile, self._fetch_s(identity, models[profile.variant])) for profile in profiles)
         return tuple(_after(profile, fetch_s) for profile, fetch_s in found if fetch_s is not None)
+
+    def _fetch_s(self, identity: str, model: Model) -> float | None:
+        if not self.may_load(model.sha256):
+            return None
+        supply = self._supplies.get(identity)
+        return supply.fetch_s(model) if supply is not None else 0.0
 
     def profiles(self, identity: str, processor: str) -> tuple[Profile, ...]:
         """What the evaluated variants cost on a processor, in the order of the family."""

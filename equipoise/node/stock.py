@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,7 +95,12 @@ class Stock:
         self._fetcher = Fetcher(self._cache, self.holders, self._on_wrong)
 
     async def run(self) -> None:
-        """Look after the stock until this is cancelled."""
+        """Look after the stock until this is cancelled; if the folder cannot be used, say so and do without."""
+        try:
+            await asyncio.to_thread(self._cache.prepare)
+        except ModelError as error:
+            self.log("fetches nothing", reason=error)
+            return
         for description in await asyncio.to_thread(list, self._kept):
             await self._adopt(description, source="the cache")
         while True:
@@ -232,12 +238,17 @@ class Stock:
             held.close()
 
     async def _fill_up(self, adopted: _Adopted) -> None:
-        """Fetch what is not here, while nothing has to leave for it."""
+        """Fetch what is not here, while nothing has to leave for it; of the rest learn how long it would take."""
         loadable = (model for model in adopted.family.models if self.repertoire.may_load(model.sha256))
         for variant in self._by_size(adopted, loadable):
             file = adopted.files[variant]
-            if file not in self._cache and self._cache.has_room_for(file) and self.holders.having(file.sha256):
+            if file in self._cache or not self.holders.having(file.sha256):
+                continue
+            if self._cache.has_room_for(file):
                 await self._try_fetch(variant, file)
+            elif self.holders.fetch_s(file) is None:
+                with suppress(NodeError):  # then it is not known, and the variant not offered
+                    await self.holders.try_out(file)
 
     async def _try_fetch(self, variant: str, file: ModelFile) -> bool:
         try:

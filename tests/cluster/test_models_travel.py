@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -197,6 +197,23 @@ def test_a_file_that_had_to_leave_is_offered_with_the_time_to_fetch_it_and_is_fe
         assert (code, complaints) == (0, ""), printed
         assert answers(cluster) == RIGHT
         assert "variant=small" in b.until("fetched")
+
+
+def test_a_node_that_starts_anew_with_a_full_cache_learns_how_long_the_rest_would_take(
+    cluster: RealCluster, family: Family
+):
+    with odd_holder(cluster, family, "never"):
+        lacking(cluster, "--cache-bytes", "1000000").until("profiled")
+        cluster.close()
+        lacking(cluster, "--cache-bytes", "1000000")
+
+        wait_until(lambda: [one["variant"] for one in profiles_of(cluster, "b")] == ["small", "large"])
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Ask again and again; the test's own limit ends what never comes."""
+    while not condition():
+        pass
 
 
 def test_a_node_whose_memory_cannot_hold_two_variants_is_not_asked_to(cluster: RealCluster, family: Family):

@@ -164,5 +164,8 @@ def test_what_nobody_goes_on_fetching_leaves_like_everything_else(tmp_path: Path
 
 def test_a_folder_that_cannot_be_written_to_is_named_with_what_to_do(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
+    cache = ModelCache(tmp_path / "file", 100)
     with pytest.raises(ModelError, match="--cache DIR"):
-        ModelCache(tmp_path / "file", 100).begin(file_of(b"1"))
+        cache.prepare()
+    with pytest.raises(ModelError, match="--cache DIR"):
+        cache.begin(file_of(b"1"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from equipoise.core.cluster import Profile
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor
 from equipoise.errors import ModelError
@@ -46,6 +47,21 @@ def test_a_family_that_nobody_signed_is_not(authority: Authority, tiny_family: F
     with pytest.raises(ModelError, match="equipoise cluster sign"):
         models.get((identity, "small"))
     assert models.keys == ()
+
+
+def test_what_is_not_signed_is_not_offered_until_it_is(authority: Authority, tiny_family: Family, tmp_path: Path):
+    membership = member_of_cluster(authority, tmp_path, "pi", NOW)
+
+    def signed_now(sha256: str) -> bool:
+        return membership.charter.signs(sha256)
+
+    repertoire = Repertoire(signed_now)
+    identity = repertoire.add(tiny_family)
+    repertoire.learn(identity, "cpu", Profile(variant="small", latency_s={1: 0.1}))
+
+    assert repertoire.profiles(identity, "cpu") == ()
+    membership.learn(authority.sign_family(tiny_family))
+    assert [profile.variant for profile in repertoire.profiles(identity, "cpu")] == ["small"]
 
 
 def test_a_file_that_was_exchanged_after_it_was_checked_is_not(
