@@ -166,8 +166,10 @@ class LiveNode:
 
     async def observed(self) -> Observed:
         """What it is and does now, and how many nodes besides are in its cluster."""
-        others = await self._fabric.look() - {self.settings.name}
-        return Observed(status=self._agent.status(families=()), peers=len(others))
+        present: set[str] = set()
+        stop = self._fabric.watch(lambda node, _here: present.add(node))  # tells of all of them before it returns
+        stop()
+        return Observed(status=self._agent.status(families=()), peers=len(present - {self.settings.name}))
 
     async def reload(self) -> None:
         """Read the families' folders again: what is new is measured and offered, what is there no more is not.

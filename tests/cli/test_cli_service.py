@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pwd
 from pathlib import Path
 
 import pytest
 
 from equipoise.cli import main, service
 from equipoise.node.unit import UNIT_NAME
+from tests.cluster.unit_files import environment_of, settings_of, words_of
 
 
 def run(*arguments: object) -> int:
@@ -72,6 +74,23 @@ def test_it_is_started_and_what_was_run_is_said(units: Path, systemctl: Path, ca
     assert systemctl.read_text().splitlines() == commands
     said = capsys.readouterr().err
     assert all(f"ran systemctl {command}" in said for command in commands)
+
+
+def test_by_sudo_it_runs_as_whoever_called_sudo_with_what_is_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    somebody = next(account for account in pwd.getpwall() if account.pw_uid != 0)
+    monkeypatch.delenv("EQUIPOISE_DATA_DIR")
+    monkeypatch.setenv("SUDO_USER", somebody.pw_name)
+
+    assert run("--install-service", "--service-dir", tmp_path) == 0
+
+    settings = settings_of(unit := (tmp_path / UNIT_NAME).read_text())
+    folder = Path(somebody.pw_dir, ".local", "share", "equipoise")
+    assert settings["User"] == somebody.pw_name
+    assert environment_of(unit)["EQUIPOISE_DATA_DIR"] == str(folder)
+    assert words_of(settings["ReadWritePaths"])[0] == str(folder)
+    assert "systemctl daemon-reload" in capsys.readouterr().err  # what to do is said, nothing is done
 
 
 def test_it_is_stopped_and_removed(units: Path, systemctl: Path):
