@@ -107,9 +107,11 @@ class Repeated:
         return self._count
 
     def name(self, index: int) -> str:
+        """Its number."""
         return f"{index}"
 
     def payload(self, index: int) -> bytes:
+        """That of the given item."""
         return self._items.payload(index % len(self._items))
 
 

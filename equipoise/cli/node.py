@@ -172,9 +172,13 @@ def _join(invitation: str, name: str | None, *, insecure: bool, place: Place | N
 async def _serve(
     settings: LiveSettings, log: NodeLog, supervisor: Supervisor, metrics_at: tuple[str, int] | None
 ) -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop, stop, hurry = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, on_signal)
     node = LiveNode(settings=settings, log=log)
     if not await _started(node, stop):
         return
@@ -186,7 +190,7 @@ async def _serve(
                 supervisor.stopping("it was started anew elsewhere")
                 raise NodeError("it was started anew elsewhere, so that this one leaves", node=settings.name)
             supervisor.stopping("finishing the tasks that are here")
-            await node.drain(_DRAIN_S)
+            await node.drain(_DRAIN_S, hurry)
     finally:
         await asyncio.gather(*reloading)
         await node.close()

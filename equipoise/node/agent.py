@@ -118,6 +118,11 @@ class NodeAgent:
         idle = (asyncio.to_thread(worker.wait_until_idle, timeout_s) for worker in self._workers.values())
         return all(await asyncio.gather(*idle))
 
+    def hand_back(self) -> None:
+        """Tell whoever waits for a task that it will not be done here; that being inferred ends after its call."""
+        for worker in self._workers.values():
+            worker.abandon_everything()
+
     async def close(self, *, grace_s: float = 0.0) -> None:
         """Leave the network, once answers that are under way are, then end every worker; no thread is left."""
         await self._host.close(grace_s=grace_s)
@@ -166,7 +171,8 @@ class NodeAgent:
         message = _decoded(_decode_task, payload)
         arrived_s = await _travel(self._wire, len(payload))
         reply = await self._work_on(message, arrived_s)
-        return _encode(msgspec.structs.replace(reply, held_s=time.monotonic() - arrived_s))
+        leaving = self._draining and reply.failure is not None  # what is answered all the same is no loss
+        return _encode(msgspec.structs.replace(reply, held_s=time.monotonic() - arrived_s, leaving=leaving))
 
     async def _abandon(self, payload: bytes) -> bytes:
         message = _decoded(_decode_abandon, payload)
@@ -189,7 +195,7 @@ class NodeAgent:
             self._worker(message.processor).submit(message, arrived_s, on_reply)
         except TaskRefusedError as refusal:
             self._refused += 1
-            return TaskReply(request=message.request, task=message.task, failure=str(refusal), leaving=self._draining)
+            return TaskReply(request=message.request, task=message.task, failure=str(refusal))
         return await replied
 
     def _worker(self, processor: str) -> Worker:

@@ -158,11 +158,18 @@ class LiveNode:
         await self._fabric.close()
         self.log("left", node=self.settings.name)
 
-    async def drain(self, timeout_s: float) -> None:
-        """Take no more tasks, and finish those that are here; what is not done in time, others will do."""
+    async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
+        """Take no more tasks, and finish those that are here; what is not done in time or before `hurry`, others do."""
         self.log("draining", node=self.settings.name)
-        if not await self._agent.drain(timeout_s):
-            self.log("handed back", node=self.settings.name, reason=f"not done after {timeout_s:g} s")
+        draining, hurrying = asyncio.ensure_future(self._agent.drain(timeout_s)), asyncio.ensure_future(hurry.wait())
+        await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        told_twice = not draining.done()
+        hurrying.cancel()
+        if told_twice or not draining.result():
+            reason = "told to stop a second time" if told_twice else f"not done after {timeout_s:g} s"
+            self.log("handed back", node=self.settings.name, reason=reason)
+            self._agent.hand_back()
+        await draining
 
     async def observed(self) -> Observed:
         """What it is and does now, and how many nodes besides are in its cluster."""

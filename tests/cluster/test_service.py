@@ -88,8 +88,9 @@ def save_greys(path: Path, items: int) -> None:
     np.save(path, np.stack([np.full((8, 8, 3), 32 + 64 * (item % 4), dtype=np.uint8) for item in range(items)]))
 
 
+@pytest.mark.parametrize("signals", [1, 2])
 def test_a_node_that_is_stopped_in_the_middle_of_a_request_finishes_or_hands_back_what_it_has(
-    manager: Manager, tiny_family: Family
+    manager: Manager, tiny_family: Family, signals: int
 ) -> None:
     cluster, family = manager.cluster, str(tiny_family.folder)
     save_greys(cluster.folder / "grey.npy", ITEMS)
@@ -102,18 +103,20 @@ def test_a_node_that_is_stopped_in_the_middle_of_a_request_finishes_or_hands_bac
     )  # fmt: skip
     answers = cluster.folder / "p.jsonl"
     wait_for(lambda: answers.exists() and b'"leaving"' in answers.read_bytes(), request)
+    for _ in range(signals - 1):
+        leaving.signal(signal.SIGTERM)  # which one more makes it hurry
     code = leaving.end()
     _, complaints = request.communicate(timeout=120)
 
     assert (code, request.returncode, complaints) == (0, 0, "")
     assert any("draining" in line for line in leaving.log)
-    assert not any("handed back" in line for line in leaving.log)
+    assert signals > 1 or not any("handed back" in line for line in leaving.log)
     rows = [json.loads(line) for line in answers.read_text().splitlines()]
     assert len(rows) == ITEMS
     assert {row["item"]: row["class_index"] for row in rows} == {f"grey.npy#{i}": i % 4 for i in range(ITEMS)}
     receipt = json.loads((cluster.folder / "r.json").read_text())
     assert (receipt["answered"], receipt["unanswered"]) == (ITEMS, [])
-    assert [lost["node"] for lost in receipt["lost"]] == ["leaving"]
+    assert "leaving" in {lost["node"] for lost in receipt["lost"]}  # a busy machine may also be late beyond belief
     assert any(share["node"] == "leaving" and share["items"] for share in receipt["shares"])
 
 

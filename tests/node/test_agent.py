@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -18,6 +20,7 @@ from equipoise.fabric.messages import AbandonMessage, DescribeMessage, NodeStatu
 from equipoise.families.identity import identity_of
 from equipoise.families.preprocess import pack_array
 from equipoise.node.agent import NodeAgent, NodeFacts
+from equipoise.node.pacing import AsFastAsItCan
 from equipoise.node.repertoire import Repertoire
 from equipoise.node.worker import Worker
 
@@ -27,16 +30,39 @@ NODE = Node(name="pi", processors=(Processor(name="cpu", profiles=(Profile(varia
 FAMILY: list[str] = []  # the identity of the tiny family
 
 
+class Held(AsFastAsItCan):
+    """A pace that ends a call only once it may."""
+
+    def __init__(self, may_end: threading.Event) -> None:
+        self._may_end = may_end
+
+    def call(self, variant: str, items: int) -> None:
+        self._may_end.wait()
+
+
 @pytest.fixture
-async def network(tiny_family: Family) -> AsyncIterator[InProcessFabric]:
+def network() -> InProcessFabric:
+    return InProcessFabric()
+
+
+@pytest.fixture
+def held() -> threading.Event:
+    """Calls end only while this is set, as it is."""
+    event = threading.Event()
+    event.set()
+    return event
+
+
+@pytest.fixture(autouse=True)
+async def agent(tiny_family: Family, network: InProcessFabric, held: threading.Event) -> AsyncIterator[NodeAgent]:
     FAMILY.append(identity_of(tiny_family))
-    fabric = InProcessFabric()
     repertoire = Repertoire.of(tiny_family, NODE)
-    worker = Worker(repertoire, LocalProcessor(name="cpu"))
-    agent = NodeAgent(fabric.host(), NodeFacts(name="pi", memory_bytes=10**9), repertoire, {"cpu": worker})
+    worker = Worker(repertoire, LocalProcessor(name="cpu"), pace=Held(held))
+    agent = NodeAgent(network.host(), NodeFacts(name="pi", memory_bytes=10**9), repertoire, {"cpu": worker})
     await agent.start()
-    yield fabric
-    await fabric.close()
+    yield agent
+    held.set()
+    await network.close()
     await agent.close()
 
 
@@ -113,3 +139,35 @@ async def test_asked_for_a_family_that_it_lacks_it_says_that_it_has_none(network
 
 async def test_a_family_that_it_lacks_fails_the_task(network: InProcessFabric) -> None:
     assert "is not known here" in str((await infer(network, family="0" * 64)).failure)
+
+
+async def test_a_node_that_drains_takes_no_more_tasks_and_says_that_it_leaves(
+    agent: NodeAgent, network: InProcessFabric
+):
+    assert await agent.drain(10.0)
+
+    reply = await infer(network)
+
+    assert (reply.leaving, "about to leave" in str(reply.failure)) == (True, True)
+    status = await describe(network)
+    assert (status.draining, status.tasks_refused) == (True, 1)
+
+
+async def test_what_is_not_done_in_time_is_handed_back(
+    agent: NodeAgent, network: InProcessFabric, held: threading.Event
+):
+    held.clear()
+    working = asyncio.ensure_future(infer(network, task=1))
+    waiting = asyncio.ensure_future(infer(network, task=2))
+    while (await describe(network)).processors[0].queue_tasks < 2:
+        await asyncio.sleep(0)
+
+    in_time = await agent.drain(0.01)
+    agent.hand_back()
+    held.set()
+
+    assert not in_time
+    assert (await waiting).failure == "it was abandoned"
+    assert (await waiting).leaving
+    done = await working  # it was in its last call
+    assert (done.failure, len(done.answers), done.leaving) == (None, 1, False)
