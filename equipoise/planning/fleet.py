@@ -34,20 +34,34 @@ class Pairs:
     """Rungs that a processor may mix: every rung with itself and with every faster one. N pairs, T triples.
 
     Rounding leaves time over that is less than one item's step from the fast rung to the slow one; what lies between
-    the two makes a triple of the pair: some of the fast rung's items are lifted to `middle`. Arrays over processors
+    the two makes a triple of the pair: some of the fast rung's items are lifted to `middle`. Figures of processors
     have an axis of length 1 where a window of counts goes. NEVER_S marks a missing rung or a step that gains nothing.
     """
 
     slow: Ints  # (N,)
     fast: Ints  # (N,)
-    fast_s: Floats  # (P, 1, N)
-    step_s: Floats  # (P, 1, N) what an item takes longer on the slow rung
-    fast_gain: Floats  # (P, 1, N)
-    step_gain: Floats  # (P, 1, N)
+    figures: Floats  # (4, P, 1, N) seconds of the fast rung and of the step to the slow one, what each of them gains
     of: Ints  # (T,) the pair of each triple
     middle: Ints  # (T,)
-    lift_s: Floats  # (P, 1, T) the step from the fast rung to the middle one
-    lift_gain: Floats  # (P, 1, T)
+    lifts: Floats  # (2, P, 1, T) seconds of the step from the fast rung to the middle one, and what it gains
+
+    def of_rows(self, rows: list[int]) -> Pairs:
+        """Those of some processors."""
+        return Pairs(
+            slow=self.slow,
+            fast=self.fast,
+            figures=self.figures[:, rows],
+            of=self.of,
+            middle=self.middle,
+            lifts=self.lifts[:, rows],
+        )
+
+
+@dataclass(slots=True)
+class Kept:
+    """The last answer about a ladder's processors, for whoever asks again; who asks checks what it was about."""
+
+    answer: object | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +84,11 @@ class Ladder:
         )
 
     @cached_property
+    def kept(self) -> Kept:
+        """What was worked out last; no answer depends on it, only how soon it is there."""
+        return Kept()
+
+    @cached_property
     def pairs(self) -> Pairs:
         """What may be mixed."""
         rungs = self.item_s.shape[1]
@@ -77,17 +96,15 @@ class Ladder:
         of, middle = np.nonzero((slow[:, None] < np.arange(rungs)) & (np.arange(rungs) < fast[:, None]))
         item_s, gain = np.minimum(self.item_s, NEVER_S)[:, None, :], self.gain[:, None, :]
         fast_s, fast_gain = item_s[:, :, fast], gain[:, :, fast]
+        step_s, step_gain = _steps(item_s[:, :, slow], fast_s), gain[:, :, slow] - fast_gain
+        lift_s, lift_gain = _steps(item_s[:, :, middle], fast_s[:, :, of]), gain[:, :, middle] - fast_gain[:, :, of]
         return Pairs(
             slow=slow,
             fast=fast,
-            fast_s=fast_s,
-            step_s=_steps(item_s[:, :, slow], fast_s),
-            fast_gain=fast_gain,
-            step_gain=gain[:, :, slow] - fast_gain,
+            figures=np.stack((fast_s, step_s, fast_gain, step_gain)),
             of=of,
             middle=middle,
-            lift_s=_steps(item_s[:, :, middle], fast_s[:, :, of]),
-            lift_gain=gain[:, :, middle] - fast_gain[:, :, of],
+            lifts=np.stack((lift_s, lift_gain)),
         )
 
 

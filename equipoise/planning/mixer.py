@@ -51,6 +51,8 @@ class Mixer:
         self._ladder = ladder
         self._hulls = upper_hulls(ladder.item_s, ladder.gain) if hulls is None else hulls  # where nothing is loaded
         self._links = Links(problem, ladder)
+        self._known_time_s: tuple[float, Floats] | None = None  # of the deadline asked for last
+        self._known_fill: tuple[Floats, Fill | None] | None = None  # where nothing but time limits
         load_s = problem.readiness.load_s
         self._load_s = None if load_s is None else np.take_along_axis(load_s, ladder.variant, 1)
 
@@ -205,11 +207,18 @@ class Mixer:
         """
         if inlet is not None and inlet.most_items.sum() < self._problem.items * (1 - TOLERANCE):
             return None
+        if inlet is None and fits is None:
+            if self._known_fill is None or self._known_fill[0] is not time_s:
+                self._known_fill = time_s, fill(self._hulls_in(time_s, None), time_s, self._problem.items)
+            return self._known_fill[1]
+        return fill(self._hulls_in(time_s, fits), time_s, self._problem.items, inlet)
+
+    def _hulls_in(self, time_s: Floats, fits: Bools | None) -> Hulls:
         hulls = self._hulls
         if self._load_s is not None or fits is not None:
             item_s = self._loaded_item_s(time_s)
             hulls = upper_hulls(item_s if fits is None else np.where(fits, item_s, np.inf), self._ladder.gain)
-        return fill(hulls, time_s, self._problem.items, inlet)
+        return hulls
 
     def _loaded_item_s(self, time_s: Floats) -> Floats:
         """(P, H) seconds per item if all the time goes into one rung, its load included; inf if it does not fit."""
@@ -291,14 +300,12 @@ class Mixer:
 
     def _together(self, fits: Bools | None, bytes_of: Floats | None, kept: Ints | None) -> Bools | None:
         """(P, H, H) rungs, of those that are kept, that a processor may both use; None for all."""
-        needs = self._needs
-        if kept is not None:
-            needs = np.take_along_axis(needs, kept, 1)
-            fits = None if fits is None else np.take_along_axis(fits, kept, 1)
+        if fits is not None and kept is not None:
+            fits = np.take_along_axis(fits, kept, 1)
         both = None if fits is None else fits[:, :, None] & fits[:, None, :]
         if bytes_of is None:
             return both
-        in_memory = fit_together(needs, bytes_of)
+        in_memory = fit_together(self._needs if kept is None else np.take_along_axis(self._needs, kept, 1), bytes_of)
         return in_memory if both is None else in_memory & both
 
     @cached_property
@@ -320,6 +327,11 @@ class Mixer:
 
     def _time_s(self, deadline_s: float) -> Floats:
         """(P,) seconds at profile speed; a long but finite time where the deadline is unbounded."""
+        if self._known_time_s is None or self._known_time_s[0] != deadline_s:
+            self._known_time_s = deadline_s, self._time_until(deadline_s)
+        return self._known_time_s[1]
+
+    def _time_until(self, deadline_s: float) -> Floats:
         ready = self._problem.readiness
         if math.isfinite(deadline_s):
             return ready.time_s(deadline_s)

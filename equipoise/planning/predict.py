@@ -101,13 +101,16 @@ class CostModel:
         self._is_memory_limited = any(node.memory_bytes is not None for node in cluster.nodes)
         self._pids: list[ProcessorId] = []
         self._profiles: list[dict[int, Profile]] = []
+        self._single_s: list[dict[int, float]] = []  # of variants measured one item at a time
         self._node_of: list[int] = []
         self._watts: list[float | None] = []
         self.idle_w = 0.0
         for n, node in enumerate(cluster.nodes):
             for processor in node.processors:
                 self._pids.append(ProcessorId(node.name, processor.name))
-                self._profiles.append({self._columns[profile.variant]: profile for profile in processor.profiles})
+                profiles = {self._columns[profile.variant]: profile for profile in processor.profiles}
+                self._profiles.append(profiles)
+                self._single_s.append({v: prof.latency_s[1] for v, prof in profiles.items() if 1 in prof.latency_s})
                 self._node_of.append(n)
                 idle_w, active_w = processor.idle_w or 0.0, processor.active_w
                 self._watts.append(None if active_w is None else active_w - idle_w)
@@ -148,7 +151,8 @@ class CostModel:
                 state = conditions.get(self._pids[p], _AS_PROFILED) if conditions else _AS_PROFILED
                 free_s[p], speeds[p] = self._nodes[self._node_of[p]].link.latency_s + state.busy_s, state.speed
             profile, variant, speed = self._profiles[p][v], self._variants[v], speeds[p]
-            busy_s = profile.run_s(items, batch)
+            single_s = self._single_s[p].get(v) if batch == 1 else None
+            busy_s = profile.run_s(items, batch) if single_s is None else items * single_s
             if p * width + v not in held:
                 held[p * width + v] = p
                 if profile.load_s and not (conditions and self._is_resident(p, variant.name, conditions)):
@@ -208,8 +212,13 @@ class CostModel:
 
     def _power_w(self, processors: Iterable[int]) -> float | None:
         """Of these at work."""
-        watts = [self._watts[p] for p in processors]
-        return None if None in watts else self.idle_w + sum(w for w in watts if w is not None)
+        total_w = self.idle_w
+        for p in processors:
+            watts = self._watts[p]
+            if watts is None:
+                return None
+            total_w += watts
+        return total_w
 
     def _overfull(self, held: dict[int, int]) -> tuple[str, ...]:
         """Names of the nodes whose memory cannot hold what their processors use."""

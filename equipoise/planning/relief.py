@@ -49,9 +49,10 @@ class Links:
 
     def no_relief(self) -> Relief:
         """What is true of any plan: a node ends with its shortest call at least, and items have their fewest bytes."""
+        has_links = self._fleet.has_links
         return Relief(
-            last_call_s=self._least_call_s,
-            item_bytes=self._least_bytes,
+            last_call_s=self._least_call_s if has_links else np.zeros(self._nodes),
+            item_bytes=self._least_bytes if has_links else np.zeros(self._nodes),
             fits=None,
             squeeze=np.zeros(self._nodes, np.int64),
         )

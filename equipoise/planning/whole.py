@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from equipoise.planning.fleet import NEVER_S, Ladder
+from equipoise.planning.fleet import NEVER_S, Ladder, Pairs
 from equipoise.planning.fluid import Inlet
 
 Floats = npt.NDArray[np.float64]
@@ -27,6 +27,7 @@ _LARGEST_TABLE = 200_000  # cells; the window is as wide as this allows
 _REACH = 24  # items that groups of processors may exchange with one another
 _MANY, _NEAR = 64, 4  # of more groups than this, only so many: what is left over finds a place nearby
 _FIT = 1e-9  # relative: how much a sum of latencies may exceed the time by floating-point error alone
+_KEPT_ROWS = 64  # of more processors it takes longer to see what has changed than to work all out again
 _COUNTABLE = 2.0**62  # items that an integer can count; more would be wrong, not many
 
 
@@ -89,6 +90,30 @@ class _Table(NamedTuple):
     lifted_items: Floats | None  # (P, W, T)
 
 
+class _Mixes(NamedTuple):
+    """The best mix of n items on each processor, for every n of its window."""
+
+    window: Ints  # (P, W)
+    figures: Floats  # (5, P, W) as below
+
+    @property
+    def gain(self) -> Floats:
+        """(P, W); -inf where n items do not fit, or n is negative."""
+        gain: Floats = self.figures[_GAIN]
+        return gain
+
+
+# Figures of a mix: slow items run on the slow rung of the pair, lifted items on the middle one, others on the fast one.
+_GAIN, _PAIR, _SLOW_ITEMS, _MIDDLE, _LIFTED_ITEMS = range(5)
+
+
+class _Kept(NamedTuple):
+    """Mixes, and the seconds (P,) that they were drawn up for."""
+
+    time_s: Floats
+    mixes: _Mixes
+
+
 class _Rooms(NamedTuple):
     """How many more items than at shift 0 the processors of each node may take together."""
 
@@ -104,12 +129,63 @@ def best_mix(ladder: Ladder, terms: Terms, fluid_items: Floats, items: int) -> M
         return None
     reach = _window_reach(ladder)
     window = base[:, None] + np.arange(-reach, reach + 1)
-    table = _tabulate(ladder, terms, window) if terms.is_linear else _tabulate_calls(ladder, terms, window)
-    rooms = None if terms.inlet is None else _rooms(terms.inlet, base)
-    shifts, gain = _choose(_best_gain(table), rooms)
+    if terms.is_linear and terms.together is None and len(base) <= _KEPT_ROWS:
+        mixes = _mixes_again(ladder, terms.time_s, window)
+    elif terms.is_linear:
+        mixes = _mixes(ladder.pairs, _tabulate(ladder.pairs, terms, window))
+    else:
+        mixes = _mixes(ladder.pairs, _tabulate_calls(ladder, terms, window))
+    shifts, gain = _choose(mixes.gain, None if terms.inlet is None else _rooms(terms.inlet, base))
     if gain == -np.inf:
         return None
-    return Mix(counts=_counts(ladder, table, shifts + reach), gain=gain)
+    return Mix(counts=_counts(ladder.pairs, mixes, shifts + reach), gain=gain)
+
+
+def _mixes_again(ladder: Ladder, time_s: Floats, window: Ints) -> _Mixes:
+    """The best mixes, drawn up for those processors only whose time or window is another than it was last.
+
+    Where one processor slows down, the others mostly keep theirs.
+    """
+    known, mixes = ladder.kept.answer, None
+    if isinstance(known, _Kept) and known.mixes.window.shape == window.shape:
+        changed = (known.time_s != time_s) | (known.mixes.window[:, 0] != window[:, 0])
+        mixes = _with_changed(known.mixes, ladder, time_s, window, changed.nonzero()[0].tolist())
+    if mixes is None:
+        mixes = _mixes(ladder.pairs, _tabulate(ladder.pairs, Terms(time_s=time_s), window))
+    ladder.kept.answer = _Kept(time_s, mixes)
+    return mixes
+
+
+def _with_changed(known: _Mixes, ladder: Ladder, time_s: Floats, window: Ints, rows: list[int]) -> _Mixes | None:
+    """The mixes with some rows drawn up again; None where that is no less work than all of them."""
+    if not rows:
+        return known
+    if 2 * len(rows) > len(time_s):
+        return None
+    pairs, figures = ladder.pairs.of_rows(rows), known.figures.copy()
+    figures[:, rows] = _mixes(pairs, _tabulate(pairs, Terms(time_s=time_s[rows]), window[rows])).figures
+    return _Mixes(window, figures)
+
+
+def _mixes(pairs: Pairs, table: _Table) -> _Mixes:
+    """The best of each count's pairs and triples."""
+    window, cells = table.window, np.arange(table.window.size).reshape(table.window.shape)
+    figures = np.zeros((5, *window.shape))
+    pair = table.pair_gain.argmax(axis=2)
+    gain = table.pair_gain.take(cells * table.pair_gain.shape[2] + pair)
+    if table.triple_gain is not None and table.lifted_items is not None:
+        triple = table.triple_gain.argmax(axis=2)
+        at = cells * table.triple_gain.shape[2] + triple
+        with_lifts = table.triple_gain.take(at)
+        lifts = with_lifts > gain
+        gain = np.maximum(gain, with_lifts)
+        pair = np.where(lifts, pairs.of.take(triple), pair)
+        figures[_MIDDLE] = lifts * pairs.middle.take(triple)
+        figures[_LIFTED_ITEMS] = lifts * table.lifted_items.take(at)
+    gain[window < 0] = -np.inf
+    figures[_GAIN], figures[_PAIR] = gain, pair
+    figures[_SLOW_ITEMS] = table.slow_items.take(cells * table.slow_items.shape[2] + pair)
+    return _Mixes(window, figures)
 
 
 def _rooms(inlet: Inlet, base: Ints) -> _Rooms:
@@ -121,7 +197,7 @@ def _rooms(inlet: Inlet, base: Ints) -> _Rooms:
 
 def _window_reach(ladder: Ladder) -> int:
     """How far from the fluid optimum to look: one processor may have to take what rounding cost all the others."""
-    rows, cells = len(ladder.item_s), ladder.pairs.fast_s.size + ladder.pairs.lift_s.size
+    rows, cells = len(ladder.item_s), ladder.pairs.figures.size // 4 + ladder.pairs.lifts.size // 2
     return max(_LEAST_WINDOW, min(2 * rows, _MOST_WINDOW, _LARGEST_TABLE // (2 * cells)))
 
 
@@ -157,24 +233,25 @@ def _round(fluid_items: Floats, most: Ints, items: int) -> Ints | None:
     return counts
 
 
-def _tabulate(ladder: Ladder, terms: Terms, window: Ints) -> _Table:
+def _tabulate(pairs: Pairs, terms: Terms, window: Ints) -> _Table:
     """f(n) by pair of rungs: as many items on the slow one as there is time for, what is left over spent on lifts."""
-    pairs = ladder.pairs
+    fast_s, step_s, fast_gain, step_gain = pairs.figures
     n = np.maximum(window, 0)[:, :, None]
-    spare_s = (terms.time_s * (1 + _FIT))[:, None, None] - n * pairs.fast_s
+    spare_s = (terms.time_s * (1 + _FIT))[:, None, None] - n * fast_s
     unfit = spare_s < 0
     if terms.together is not None:
         unfit |= ~terms.together[:, None, pairs.slow, pairs.fast]
-    x = np.floor(np.minimum(spare_s / pairs.step_s, n))
-    gain = n * pairs.fast_gain + x * pairs.step_gain
+    x = np.floor(np.minimum(spare_s / step_s, n))
+    gain = n * fast_gain + x * step_gain
     gain[unfit] = -np.inf
     if terms.together is not None:
         gain[window == 0] = 0.0  # nothing to do needs no memory
     if terms.together is not None or not len(pairs.of):  # three variants at once are for a planner that weighs memory
         return _Table(window, gain, x, None, None)
-    spare_s -= x * pairs.step_s
-    lifted = np.floor(np.minimum(spare_s.take(pairs.of, axis=2) / pairs.lift_s, (n - x).take(pairs.of, axis=2)))
-    return _Table(window, gain, x, gain.take(pairs.of, axis=2) + lifted * pairs.lift_gain, lifted)
+    lift_s, lift_gain = pairs.lifts
+    spare_s -= x * step_s
+    lifted = np.floor(np.minimum(spare_s.take(pairs.of, axis=2) / lift_s, (n - x).take(pairs.of, axis=2)))
+    return _Table(window, gain, x, gain.take(pairs.of, axis=2) + lifted * lift_gain, lifted)
 
 
 def _tabulate_calls(ladder: Ladder, terms: Terms, window: Ints) -> _Table:
@@ -183,10 +260,11 @@ def _tabulate_calls(ladder: Ladder, terms: Terms, window: Ints) -> _Table:
     Beside as many as the straight line allows, counts are tried that leave one of the two rungs no incomplete call.
     """
     pairs = ladder.pairs
+    fast_s, step_s, fast_gain, step_gain = pairs.figures
     n = np.maximum(window, 0)[:, :, None]
     room_s = _room_s(ladder, terms)[:, None, :]
-    spare_s = room_s - n * pairs.fast_s
-    straight = np.floor(np.clip(spare_s / pairs.step_s, 0.0, n))
+    spare_s = room_s - n * fast_s
+    straight = np.floor(np.clip(spare_s / step_s, 0.0, n))
     tried = [straight]
     if terms.calls is not None:
         slow_batch, fast_batch = terms.calls.batch[:, None, pairs.slow], terms.calls.batch[:, None, pairs.fast]
@@ -196,11 +274,11 @@ def _tabulate_calls(ladder: Ladder, terms: Terms, window: Ints) -> _Table:
     best = np.full(straight.shape, -1.0)
     for x in tried:
         if terms.calls is None:
-            fits = n * pairs.fast_s + x * np.where(pairs.step_s < NEVER_S, pairs.step_s, 0.0) <= room_s
+            fits = n * fast_s + x * np.where(step_s < NEVER_S, step_s, 0.0) <= room_s
         else:
             fits = terms.calls.run_s(pairs.slow, x) + terms.calls.run_s(pairs.fast, n - x) <= room_s
         best = np.maximum(best, np.where(fits, x, -1.0))
-    gain = n * pairs.fast_gain + best * pairs.step_gain
+    gain = n * fast_gain + best * step_gain
     gain[best < 0] = -np.inf
     if terms.together is not None:
         gain[np.broadcast_to(~terms.together[:, None, pairs.slow, pairs.fast], gain.shape)] = -np.inf
@@ -216,16 +294,6 @@ def _room_s(ladder: Ladder, terms: Terms) -> Floats:
     pairs = ladder.pairs
     slow_load_s = np.where(pairs.slow == pairs.fast, 0.0, terms.load_s[:, pairs.slow])
     return room_s - terms.load_s[:, pairs.fast] - slow_load_s
-
-
-def _best_gain(table: _Table) -> Floats:
-    """f(n), (P, W); -inf where n items do not fit, or n is negative."""
-    gain: Floats = table.pair_gain.max(axis=2)
-    if table.triple_gain is not None:
-        gain = np.maximum(gain, table.triple_gain.max(axis=2))
-    if table.window[:, 0].min() < 0:
-        gain[table.window < 0] = -np.inf
-    return gain
 
 
 def _choose(gain: Floats, rooms: _Rooms | None = None) -> tuple[Ints, float]:
@@ -301,8 +369,11 @@ def _convolve(a: Floats, b: Floats, furthest: int) -> tuple[Floats, Ints]:
     columns = _columns(a.shape[1] // 2, furthest)
     padded = np.full((len(b), b.shape[1] + 1), -np.inf)
     padded[:, :-1] = b
-    sums = a[:, None, :] + padded.take(columns, axis=1)
-    return sums.max(axis=2), sums.argmax(axis=2)
+    sums = padded.take(columns, axis=1)
+    sums += a[:, None, :]
+    first = sums.argmax(axis=2)
+    cells = np.arange(first.size).reshape(first.shape) * a.shape[1]
+    return sums.take(cells + first), first
 
 
 @lru_cache(maxsize=64)
@@ -313,23 +384,14 @@ def _columns(reach: int, furthest: int) -> Ints:
     return np.where(abs(shift) <= reach, shift + reach, 2 * reach + 1)
 
 
-def _counts(ladder: Ladder, table: _Table, chosen: Ints) -> Ints:
+def _counts(pairs: Pairs, mixes: _Mixes, chosen: Ints) -> Ints:
     """Items per rung (P, H) for the chosen column of each processor's window."""
-    pairs, rows = ladder.pairs, np.arange(len(chosen))
-    counts = np.zeros(ladder.item_s.shape, np.int64)
-    items = table.window[rows, chosen]
-    pair_gain = table.pair_gain[rows, chosen]
-    pair = pair_gain.argmax(axis=1)
-    if table.triple_gain is not None and table.lifted_items is not None:
-        triple_gain = table.triple_gain[rows, chosen]
-        triple = triple_gain.argmax(axis=1)
-        lifts = np.flatnonzero((triple_gain.max(axis=1) > pair_gain.max(axis=1)) & (items > 0))
-        triple = triple[lifts]
-        pair[lifts] = pairs.of[triple]
-        lifted_items = table.lifted_items[lifts, chosen[lifts], triple].astype(np.int64)
-        counts[lifts, pairs.middle[triple]] = lifted_items
-        items[lifts] -= lifted_items
-    slow_items = np.where(items > 0, table.slow_items[rows, chosen, pair], 0.0).astype(np.int64)
-    counts[rows, pairs.slow[pair]] += slow_items
-    counts[rows, pairs.fast[pair]] += items - slow_items
+    rows = np.arange(len(chosen))
+    items = mixes.window[rows, chosen]
+    figures = mixes.figures[1:, rows, chosen] * (items > 0)
+    pair, slow_items, middle, lifted_items = figures.astype(np.int64)
+    counts = np.zeros((len(chosen), int(pairs.slow[-1]) + 1), np.int64)
+    counts[rows, middle] = lifted_items
+    counts[rows, pairs.slow.take(pair)] += slow_items
+    counts[rows, pairs.fast.take(pair)] += items - lifted_items - slow_items
     return counts
