@@ -58,7 +58,7 @@ def place_of(folder: Path | None) -> Place:
             "or have `equipoise node` started by what starts services here"
         )
     system = os.geteuid() == 0
-    account = pwd.getpwnam(os.environ["SUDO_USER"]) if system and _by_sudo() else pwd.getpwuid(os.geteuid())
+    account = _account(by_sudo=system)
     own = Path(os.environ.get("XDG_CONFIG_HOME") or Path(account.pw_dir, ".config")) / "systemd" / "user"
     return Place(
         folder=folder or (_SYSTEM_UNITS if system else own),
@@ -111,6 +111,7 @@ def install(place: Place, options: Sequence[str], drain_s: float, cache: Path | 
     )
     text = unit_text(service)
     if not place.given:
+        _refuse_what_it_could_not_run(place, options)
         _run_as(place, ["mkdir", "-p", "--", *map(str, folders)], "its folders cannot be made")
     _write(place.unit_path, text)
     _say(f"wrote {place.unit_path}: {command_line(command)}")
@@ -142,12 +143,18 @@ def uninstall(place: Place) -> None:
         _run(place.systemctl("daemon-reload"))
 
 
-def _by_sudo() -> bool:
-    name = os.environ.get("SUDO_USER", "")
+def _account(*, by_sudo: bool) -> pwd.struct_passwd:
+    """Whose service it becomes: who called sudo, or else the user of this process."""
     try:
-        return pwd.getpwnam(name).pw_uid != 0
+        called_sudo = pwd.getpwnam(os.environ.get("SUDO_USER", ""))
     except KeyError:
-        return False
+        called_sudo = None
+    if by_sudo and called_sudo is not None:
+        return called_sudo
+    try:
+        return pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise ServiceError(f"user {os.geteuid()} has no account on this machine, as a service needs") from None
 
 
 def _data_folder(account: pwd.struct_passwd) -> Path:
@@ -155,6 +162,16 @@ def _data_folder(account: pwd.struct_passwd) -> Path:
     if account.pw_uid == os.geteuid() or DATA_FOLDER_VARIABLE in os.environ:
         return default_data_folder(os.environ).absolute()
     return Path(account.pw_dir, ".local", "share", "equipoise")
+
+
+def _refuse_what_it_could_not_run(place: Place, options: Sequence[str]) -> None:
+    """Raise ServiceError if the service's user cannot run Equipoise, or cannot read a family, where they are."""
+    _run_as(place, [sys.executable, "-c", "import equipoise"], f"it cannot run {sys.executable} with Equipoise")
+    for option in options:
+        flag, _, name = option.partition("=")
+        if flag == "--family":
+            manifest = str(family_folder(name) / "family.toml")
+            _run_as(place, ["test", "-r", manifest], f"it cannot read {manifest}")
 
 
 def _starting(place: Place) -> tuple[tuple[str, ...], ...]:
@@ -197,8 +214,11 @@ def _run_as(place: Place, command: Sequence[str], failed: str) -> None:
         if place.foreign
         else {}
     )
-    ended = subprocess.run(command, env=environment, check=False, **identity)  # type: ignore[call-overload]
-    if ended.returncode != 0:
+    try:
+        done = subprocess.run(command, env=environment, check=False, **identity).returncode == 0  # type: ignore[call-overload]
+    except OSError:  # it may not even start it
+        done = False
+    if not done:
         raise ServiceError(f"no service was installed for user {place.user}: {failed}")
 
 

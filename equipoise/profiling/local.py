@@ -80,12 +80,19 @@ def profile_here(
 
 
 def known_here(family: Family, processors: Sequence[LocalProcessor], store: ProfileStore) -> dict[Pair, Measurement]:
-    """What the store knows of this machine's pairs; measures nothing."""
+    """What the store knows of this machine's pairs; measures nothing.
+
+    Pairs of which is not known what they cost each other are not known.
+    """
     measured = dict(_known(family, processors, store))
+    known: dict[Pair, Measurement] = {}
     for model in family.models:
-        found = Together.of(family, model.name, processors, measured).known(store)
-        measured |= _contended(model.name, found or {}, measured)
-    return measured
+        together = Together.of(family, model.name, processors, measured)
+        contention = together.known(store)
+        if contention is not None:
+            known |= {(one.name, model.name): measured[one.name, model.name] for one in together.processors}
+            known |= _contended(model.name, contention, measured)
+    return known
 
 
 def steps_of(family: Family, processors: Sequence[LocalProcessor]) -> int:

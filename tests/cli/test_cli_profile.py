@@ -95,6 +95,22 @@ def test_a_split_cpu_is_several_processors(
     assert {found["processor"] for found in json.loads(capsys.readouterr().out)["profiles"]} == {"cpu0"}
 
 
+@pytest.mark.skipif(len(usable_cpus()) < 2, reason="a CPU with one core cannot be split")
+def test_the_table_says_what_processors_cost_each_other(
+    tiny_family: Family, measured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("equipoise.profiling.together.contention_apart", lambda *_: {"cpu0": 1.5, "cpu1": 1.0})
+    first, last = usable_cpus()[0], usable_cpus()[-1]
+
+    assert run("profile", tiny_family.folder, "--split-cpu", f"{first},{last}", "--processors", "cpu0,cpu1") == 0
+
+    printed = capsys.readouterr().out
+    rows = [" ".join(line.split()) for line in printed.splitlines()]
+    assert "cpu0 small 1 4 ms ± 0 us 4 ms 250/s 100 ms 7 MB 300 us x 1.50" in rows
+    assert "cpu1 large loop 1 4 ms ± 0 us 4 ms 250/s 100 ms 7 MB 300 us x 1.00" in rows
+    assert "times as long while all of these processors are at work" in printed
+
+
 def test_a_processor_that_is_not_here_is_refused_with_those_that_are(
     tiny_family: Family, capsys: pytest.CaptureFixture[str]
 ):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pwd
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from equipoise.cli import main, service
+from equipoise.core.family import Family
 from equipoise.node.unit import UNIT_NAME
 from tests.cluster.unit_files import environment_of, settings_of, words_of
 
@@ -91,6 +95,26 @@ def test_by_sudo_it_runs_as_whoever_called_sudo_with_what_is_theirs(
     assert environment_of(unit)["EQUIPOISE_DATA_DIR"] == str(folder)
     assert words_of(settings["ReadWritePaths"])[0] == str(folder)
     assert "systemctl daemon-reload" in capsys.readouterr().err  # what to do is said, nothing is done
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_the_services_user_could_not_read_is_refused_before_anything_is_written(
+    tmp_path: Path,
+    tiny_family: Family,
+    systemctl: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    monkeypatch.setenv("SUDO_USER", "nobody")
+    monkeypatch.setattr(sys, "executable", "/bin/true")  # which everybody can run
+    shutil.copytree(tiny_family.folder, tmp_path / "family")
+    (tmp_path / "family").chmod(0o700)
+
+    assert run("--install-service", "--family", tmp_path / "family") == 1
+
+    assert f"user nobody: it cannot read {tmp_path / 'family' / 'family.toml'}" in capfd.readouterr().err
+    assert not (tmp_path / "units").exists()
+    assert not systemctl.exists()
 
 
 def test_it_is_stopped_and_removed(units: Path, systemctl: Path):

@@ -156,7 +156,9 @@ def test_what_processors_cost_each_other_is_measured_once_and_kept(
     assert together == ["small", "large", "large"]
     assert len(steps) == steps_of(tiny_family, CPUS) == 6
     assert steps_known(tiny_family, CPUS, store) == 5
-    assert known_here(tiny_family, CPUS, store)["cpu1", "small"].contention == 1.25
+    known = known_here(tiny_family, CPUS, store)
+    assert {pair: one.contention for pair, one in known.items()} == {("cpu0", "small"): 1.5, ("cpu1", "small"): 1.25}
+    assert known_here(tiny_family, CPUS[:1], store).keys() == {("cpu0", "small"), ("cpu0", "large")}
     profile(again=True)
     assert together[-2:] == ["small", "large"]
 
