@@ -22,6 +22,7 @@ from equipoise.fabric.base import Fabric
 from equipoise.profiling.local import LocalProfiles, local_cluster, profile_here, steps_known, steps_of
 from equipoise.profiling.preparation import prepare_times_s
 from equipoise.profiling.store import ProfileStore, Record, default_data_folder
+from equipoise.runtime.coordinator import Survey
 from equipoise.runtime.emulation import EmulatedCluster
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.local import LocalCluster
@@ -52,6 +53,7 @@ class Access:
     emulated: bool
     conditions: Conditions = field(default_factory=dict)
     open: Callable[[Plan, Items], AbstractAsyncContextManager[Reached]]
+    survey: Survey | None = None  # of nodes that come while a request runs, where any can
 
 
 def emulated_boards(family: Family, cluster: Cluster, *, title: str, notes: Console) -> Access:

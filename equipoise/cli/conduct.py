@@ -149,7 +149,13 @@ async def _carry_out(errand: Errand, plan: Plan, access: Access, *, receipt: Pat
             job = _job(errand, plan, access, reached.cluster)
             journal = Journal(receipt, predictions)
             done = await execute(
-                job, reached.fabric, on_progress=view, on_step=noted, interrupt=interrupt, journal=journal
+                job,
+                reached.fabric,
+                on_progress=view,
+                on_step=noted,
+                interrupt=interrupt,
+                journal=journal,
+                survey=access.survey,
             )
     if noted is not None and noted.error is not None:
         print(f"equipoise: warning: {noted.error}", file=sys.stderr)

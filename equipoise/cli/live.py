@@ -12,15 +12,26 @@ from equipoise.cli.access import Access, samples_of
 from equipoise.cli.loop import Loop
 from equipoise.cli.network import up_to_date
 from equipoise.cli.readiness import getting_ready, hand_out, shown, until_ready
-from equipoise.core.cluster import Cluster
+from equipoise.core.cluster import Cluster, Node
 from equipoise.core.family import Family
-from equipoise.core.plan import Plan
+from equipoise.core.plan import Conditions, Plan
 from equipoise.errors import ClusterError, UsageError
 from equipoise.fabric.config import LOOPBACK_INTERFACE, ZenohSettings
 from equipoise.fabric.zenoh import ZenohFabric
 from equipoise.families.identity import identity_of
 from equipoise.runtime.inputs import Items
-from equipoise.runtime.live import Seen, cluster_of, find_nodes, mean_bytes, see, status_of, usable_for
+from equipoise.runtime.live import (
+    Seen,
+    cluster_of,
+    find_nodes,
+    is_ready,
+    mean_bytes,
+    nonsense_in,
+    see,
+    status_of,
+    survey,
+    usable_for,
+)
 
 LIVE = "live"
 
@@ -56,7 +67,7 @@ def live_cluster(
         if network.open_to_anybody:
             notes.print("This cluster is open: anybody on the network can take part (--insecure).")
         seen = loop.run(_seen(fabric, family, samples_of(items), at_least=at_least, notes=notes))
-        access = _access(fabric, family, seen, item_bytes=mean_bytes(samples_of(items)), notes=notes)
+        access = _access(fabric, family, seen, samples=samples_of(items), notes=notes)
         yield replace(access, title=f"{access.title} (secured)") if network.credentials else access
     finally:
         loop.run(handing_out.close())
@@ -72,26 +83,33 @@ async def _seen(
     return await see(fabric, names, family=identity, samples=samples)
 
 
-def _access(fabric: ZenohFabric, family: Family, seen: Sequence[Seen], *, item_bytes: int, notes: Console) -> Access:
+def _access(
+    fabric: ZenohFabric, family: Family, seen: Sequence[Seen], *, samples: Sequence[bytes], notes: Console
+) -> Access:
     identity = identity_of(family)
-    usable = usable_for(identity, seen)
+    usable = tuple(one for one in usable_for(identity, seen) if nonsense_in(family, one) is None)
     for one in seen:
         if one not in usable:
-            notes.print(f"Not used: node {one.name}: {_why_not(one, identity)}.", markup=False, soft_wrap=True)
+            notes.print(f"Not used: node {one.name}: {_why_not(one, family)}.", markup=False, soft_wrap=True)
     if not usable:
         names = ", ".join(one.name for one in seen)
         raise ClusterError(
             f"none of the nodes that are there ({names}) is ready for family {family.name!r}; "
             f"give it to one with `equipoise node --family {family.folder}`, and see `equipoise nodes`"
         )
-    cluster, conditions = cluster_of(family, usable, item_bytes=item_bytes)
+    cluster, conditions = cluster_of(family, usable, item_bytes=mean_bytes(samples))
 
     @asynccontextmanager
     async def reached(_plan: Plan, _items: Items) -> AsyncIterator[_Live]:
         yield _Live(cluster=cluster, fabric=fabric)
 
+    links = {node.name: node.link for node in cluster.nodes}
+
+    async def survey_it(name: str) -> tuple[Node, Conditions] | None:
+        return await survey(fabric, name, family, samples, link=links.get(name))
+
     title = f"Plan for {len(usable)} live node{'s' if len(usable) != 1 else ''}"
-    return Access(cluster=cluster, title=title, emulated=False, conditions=conditions, open=reached)
+    return Access(cluster=cluster, title=title, emulated=False, conditions=conditions, open=reached, survey=survey_it)
 
 
 async def reach(network: ZenohSettings, *, at_least: int) -> tuple[ZenohFabric, tuple[str, ...]]:
@@ -122,11 +140,14 @@ def _nobody_there(network: ZenohSettings, reasons: Sequence[str]) -> ClusterErro
     )
 
 
-def _why_not(one: Seen, identity: str) -> str:
+def _why_not(one: Seen, family: Family) -> str:
+    identity = identity_of(family)
     if one.status is None:
         return "it does not answer"
     if one.status.draining:
         return "it is about to leave"
     if status_of(one.status, identity) is None:
         return "it does not have the family"
+    if is_ready(one.status, identity):
+        return f"what it tells of itself makes no sense: {nonsense_in(family, one)}"
     return getting_ready(one.status, identity) or "none of the variants runs there"

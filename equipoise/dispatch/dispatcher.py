@@ -21,12 +21,22 @@ from equipoise.dispatch.commands import (
     WakeAt,
 )
 from equipoise.dispatch.course import Course
-from equipoise.dispatch.events import Event, Interrupted, NodeLost, NodeReturned, PlanReady, TaskDone, TaskFailed, Tick
+from equipoise.dispatch.events import (
+    Event,
+    Interrupted,
+    NodeJoined,
+    NodeLost,
+    NodeReturned,
+    PlanReady,
+    TaskDone,
+    TaskFailed,
+    Tick,
+)
 from equipoise.dispatch.flight import Flight
-from equipoise.dispatch.lane import Lane, Task, lanes_of
+from equipoise.dispatch.lane import Lane, Task, lanes_of, renew_lanes
 from equipoise.dispatch.pool import Pool
 from equipoise.dispatch.progress import Progress
-from equipoise.dispatch.rest import rest_of, usable_cluster
+from equipoise.dispatch.rest import rest_of, usable_cluster, with_node
 from equipoise.dispatch.settings import Settings
 from equipoise.dispatch.sizing import next_task_items
 from equipoise.dispatch.stragglers import find_duplicate
@@ -109,7 +119,9 @@ class Dispatcher:
 
     # --- what happened ---------------------------------------------------------------------------------------------
 
-    def _take_in(self, event: PlanReady | TaskDone | TaskFailed | NodeLost | NodeReturned | Tick) -> list[Command]:
+    def _take_in(
+        self, event: PlanReady | TaskDone | TaskFailed | NodeLost | NodeReturned | NodeJoined | Tick
+    ) -> list[Command]:
         match event:
             case TaskDone():
                 return self._on_done(event)
@@ -122,6 +134,8 @@ class Dispatcher:
                 self._on_lost(event)
             case NodeReturned():
                 self._on_returned(event)
+            case NodeJoined():
+                self._on_joined(event)
             case Tick():  # no other event: answers that came while the coordinator stood still go first
                 self._notice_the_late()
                 return self._suspect_the_overdue()
@@ -167,6 +181,14 @@ class Dispatcher:
             self._strip(lane)  # its queues are empty, whatever it was sent before
             lane.restart()
         self._usable_cluster = None
+
+    def _on_joined(self, event: NodeJoined) -> None:
+        self._cluster = with_node(self._cluster, event.node)
+        self._usable_cluster = None
+        for lane in renew_lanes(self._lanes, self._cluster, event.node, event.conditions, self._now_s):
+            lane.available = False
+            self._strip(lane)
+        self._course.want_now()
 
     def _belief_margin_s(self) -> float:
         return self._settings.belief_margin_at_s(min(self._deadline_s, self._course.planned_end_s) - self._now_s)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from equipoise.core.plan import Plan
+from equipoise.core.cluster import Node
+from equipoise.core.plan import Conditions, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,15 @@ class NodeReturned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeJoined:
+    """What a node is now: one that was not planned with before, or that was started anew. It is there."""
+
+    now_s: float
+    node: Node
+    conditions: Conditions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
     """A time asked for with WakeAt has come."""
 
@@ -75,4 +85,4 @@ class Interrupted:
     now_s: float
 
 
-Event = PlanReady | TaskDone | TaskFailed | NodeLost | NodeReturned | Tick | Interrupted
+Event = PlanReady | TaskDone | TaskFailed | NodeLost | NodeReturned | NodeJoined | Tick | Interrupted

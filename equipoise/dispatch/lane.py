@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from equipoise.core.cluster import Cluster, ProcessorId, Profile
+from equipoise.core.cluster import Cluster, Node, ProcessorId, Profile
 from equipoise.core.plan import Condition, Conditions
 from equipoise.dispatch.uplink import Uplink, Wire
 from equipoise.profiling.feedback import SpeedEstimator
@@ -271,6 +271,15 @@ class Lane:
         self.blame.clear()
         self.excluded.clear()
 
+    def describe_anew(self, profiles: dict[str, Profile], condition: Condition) -> None:
+        """It was started anew, or is known better now; what it was sent it still has."""
+        self.profiles = profiles
+        self._least_item_s = min((profile.item_s for profile in profiles.values()), default=math.inf)
+        self.condition = condition
+        self.estimator = SpeedEstimator()
+        self.resident = {*condition.resident, *(task.variant for task in self.tasks.values())}
+        self.quotas = [quota for quota in self.quotas if quota.variant in profiles]
+
     def condition_now(self, now_s: float) -> Condition:
         """What the planner has to know of it; it adds the latency of the link, which passes while the lane is busy."""
         return Condition(
@@ -283,21 +292,60 @@ class Lane:
 
 def lanes_of(cluster: Cluster, conditions: Conditions) -> dict[ProcessorId, Lane]:
     """One lane per processor, in the order of the description."""
-    item_bytes = {variant.name: variant.input_bytes for variant in cluster.variants}
+    lanes: dict[ProcessorId, Lane] = {}
     common = Wire(cluster.uplink_bytes_per_s)
-    uplinks = {node.name: Uplink(node.link, common) for node in cluster.nodes}
-    neighbours: dict[str, list[Lane]] = {node.name: [] for node in cluster.nodes}
-    lanes = {
-        pid: Lane(
-            pid=pid,
-            uplink=uplinks[pid.node],
-            neighbours=neighbours[pid.node],
-            profiles={profile.variant: profile for profile in processor.profiles},
-            item_bytes=item_bytes,
-            condition=conditions.get(pid, Condition()),
-        )
-        for pid, processor in cluster.processors()
-    }
-    for pid, lane in lanes.items():
-        neighbours[pid.node].append(lane)
+    for node in cluster.nodes:
+        _add_lanes(lanes, cluster, node, conditions, (Uplink(node.link, common), []))
     return lanes
+
+
+def renew_lanes(
+    lanes: dict[ProcessorId, Lane], cluster: Cluster, node: Node, conditions: Conditions, now_s: float
+) -> list[Lane]:
+    """Have the lanes of a node say what it is now; of a new one there are none yet. Returns those that it has no more.
+
+    Processors that were known keep their link and what they were sent.
+    """
+    known = {pid: lane for pid, lane in lanes.items() if pid.node == node.name}
+    common = next(iter(lanes.values())).uplink.common
+    old = next(iter(known.values()), None)
+    way = (old.uplink, old.neighbours) if old is not None else (Uplink(node.link, common), [])
+    for lane in _add_lanes(lanes, cluster, node, conditions, way):
+        lane.free_s = now_s + lane.condition.busy_s
+    here = {processor.name for processor in node.processors}
+    return [lane for pid, lane in known.items() if pid.processor not in here]
+
+
+def _add_lanes(
+    lanes: dict[ProcessorId, Lane],
+    cluster: Cluster,
+    node: Node,
+    conditions: Conditions,
+    way: tuple[Uplink, list[Lane]],
+) -> list[Lane]:
+    """Lanes for those processors of a node that have none; the others are described anew. Returns the new ones.
+
+    `way` is how the node is reached, and who else is reached so.
+    """
+    uplink, neighbours = way
+    item_bytes = {variant.name: variant.input_bytes for variant in cluster.variants}
+    added = []
+    for processor in node.processors:
+        pid = ProcessorId(node.name, processor.name)
+        profiles = {profile.variant: profile for profile in processor.profiles}
+        condition = conditions.get(pid, Condition())
+        if pid in lanes:
+            lanes[pid].describe_anew(profiles, condition)
+            continue
+        lane = Lane(
+            pid=pid,
+            uplink=uplink,
+            neighbours=neighbours,
+            profiles=profiles,
+            item_bytes=item_bytes,
+            condition=condition,
+        )
+        lanes[pid] = lane
+        added.append(lane)
+    neighbours += added
+    return added

@@ -9,7 +9,7 @@ from enum import Enum
 
 import msgspec
 
-from equipoise.core.cluster import Cluster, ProcessorId
+from equipoise.core.cluster import Cluster, Node, ProcessorId
 from equipoise.core.plan import Plan
 from equipoise.core.ranges import ASKED
 from equipoise.core.request import Prefer, Request, Requirement, WhenLate
@@ -103,6 +103,14 @@ def _expected_in_flight(flight: Flight, tally: Tally) -> float:
         for item in task.items
         if pool.is_in_flight(item)
     )
+
+
+def with_node(cluster: Cluster, node: Node) -> Cluster:
+    """The cluster with this node in place of the one of its name, or beside the others; known ones keep their link."""
+    known = {one.name: one for one in cluster.nodes}
+    if node.name in known:
+        node = msgspec.structs.replace(node, link=known[node.name].link)
+    return msgspec.structs.replace(cluster, nodes=tuple({**known, node.name: node}.values()))
 
 
 def usable_cluster(cluster: Cluster, lanes: Mapping[ProcessorId, Lane]) -> Cluster:

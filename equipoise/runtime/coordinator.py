@@ -6,12 +6,12 @@ It decides nothing. Every command's outcome, failure included, goes back to the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from equipoise.core.cluster import Cluster
-from equipoise.core.plan import Plan
+from equipoise.core.cluster import Cluster, Node
+from equipoise.core.plan import Conditions, Plan
 from equipoise.core.receipt import LostNode
 from equipoise.dispatch.commands import (
     AbandonTask,
@@ -26,6 +26,7 @@ from equipoise.dispatch.dispatcher import Dispatcher
 from equipoise.dispatch.events import (
     Event,
     Interrupted,
+    NodeJoined,
     NodeLost,
     NodeReturned,
     PlanReady,
@@ -45,6 +46,7 @@ Planner = Callable[[AskForPlan], Plan]
 OnProgress = Callable[[Progress], None]
 OnStep = Callable[[Event | None, list[Command]], None]  # None is the start
 OnLost = Callable[[LostNode], None]
+Survey = Callable[[str], Awaitable[tuple[Node, Conditions] | None]]  # a node that is there -> what it is by now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ async def run_request(
     sink: Sink,
     planner: Planner,
     classes: range | None = None,
+    survey: Survey | None = None,
     first_plan: Plan | None = None,
     interrupt: asyncio.Event | None = None,
     hooks: Hooks | None = None,
@@ -92,7 +95,8 @@ async def run_request(
     """Run one request to its end; once `interrupt` is set, keep what is answered and end early.
 
     `family` is the identity of the family whose variants the cluster has, `classes` what its answers may be; others
-    are failures of their node.
+    are failures of their node. `survey` is asked about nodes that come while the request runs, or that were there but
+    not ready; it may take its time, and None is a node that cannot be used.
     Raises whatever `sink` raises, and PlanningError; then, as when it is cancelled, the nodes are told to forget
     the rest. Afterwards nothing of the request is left on the event loop.
     """
@@ -103,6 +107,7 @@ async def run_request(
         exchange=Exchange(fabric, family, items, settings.exchange, classes),
         sink=sink,
         planner=planner,
+        survey=survey,
         hooks=hooks or Hooks(),
         progress_period_s=settings.progress_period_s,
     )
@@ -141,6 +146,7 @@ class _Run:
     exchange: Exchange
     sink: Sink
     planner: Planner
+    survey: Survey | None
     hooks: Hooks
     progress_period_s: float
     events: asyncio.Queue[Event | BaseException] = field(default_factory=asyncio.Queue)
@@ -149,6 +155,8 @@ class _Run:
     started_s: float = 0.0
     losses: list[LostNode] = field(default_factory=list)
     at_work: set[asyncio.Task[None]] = field(default_factory=set)
+    planned_with: set[str] = field(default_factory=set)  # nodes
+    surveys: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     alarm: asyncio.TimerHandle | None = None
 
     async def to_the_end(self, nodes: set[str], first_plan: Plan | None, interrupt: asyncio.Event | None) -> Ran:
@@ -204,22 +212,47 @@ class _Run:
             self.hooks.on_lost(self.losses[-1])
 
     def _watch(self, nodes: set[str]) -> Callable[[], None]:
+        self.planned_with = set(nodes)
         present: set[str] = set()
         stop_watching = self.fabric.watch(lambda node, here: present.add(node) if here else None)
         stop_watching()
         for node in sorted(nodes - present):
             self.events.put_nowait(NodeLost(now_s=_now_s(), node=node, reason="it was not there at the start"))
-        known = set(present)
+        known = present & nodes  # `watch` first reports those that are there
 
         def on_change(node: str, here: bool) -> None:
-            if node in known:  # `watch` first reports those that are there
+            if node in known:
                 known.remove(node)
             elif here:
-                self.events.put_nowait(NodeReturned(now_s=_now_s(), node=node))
+                self._on_there(node)
             else:
-                self.events.put_nowait(NodeLost(now_s=_now_s(), node=node, reason="it left the network"))
+                self._on_gone(node)
 
         return self.fabric.watch(on_change)
+
+    def _on_there(self, node: str) -> None:
+        """A node has come, come back, or was there already and is not planned with."""
+        if node in self.planned_with:
+            self.events.put_nowait(NodeReturned(now_s=_now_s(), node=node))
+        if self.survey is not None:
+            self._stop_surveying(node)
+            self.surveys[node] = self._spawn(self._survey(self.survey, node))
+
+    def _on_gone(self, node: str) -> None:
+        self._stop_surveying(node)
+        if node in self.planned_with:
+            self.events.put_nowait(NodeLost(now_s=_now_s(), node=node, reason="it left the network"))
+
+    def _stop_surveying(self, node: str) -> None:
+        surveying = self.surveys.pop(node, None)
+        if surveying is not None:
+            surveying.cancel()
+
+    async def _survey(self, survey: Survey, node: str) -> None:
+        found = await survey(node)
+        if found is not None:
+            self.planned_with.add(node)
+            self.events.put_nowait(NodeJoined(now_s=_now_s(), node=found[0], conditions=found[1]))
 
     async def _interrupt_when(self, interrupt: asyncio.Event) -> None:
         await interrupt.wait()
@@ -293,10 +326,11 @@ class _Run:
             )
         )
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self.at_work.add(task)
         task.add_done_callback(self._on_done)
+        return task
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self.at_work.discard(task)

@@ -21,7 +21,7 @@ from equipoise.fabric.base import Fabric
 from equipoise.fabric.messages import Answer
 from equipoise.families.identity import identity_of
 from equipoise.families.items import item_key
-from equipoise.runtime.coordinator import Hooks, OnProgress, OnStep, Ran, run_request
+from equipoise.runtime.coordinator import Hooks, OnProgress, OnStep, Ran, Survey, run_request
 from equipoise.runtime.earlier import Earlier, RestItems, RestSink
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.journal import Journal
@@ -69,16 +69,18 @@ async def execute(
     on_step: OnStep | None = None,
     interrupt: asyncio.Event | None = None,
     journal: Journal | None = None,
+    survey: Survey | None = None,
 ) -> Done:
     """Run the job to its end, be it early, and say how it went; answers go to `sink` as they come, and to `journal`.
 
-    The journal is closed afterwards. Raises OutputError if it cannot be begun.
+    Nodes that come meanwhile are used if `survey` can tell what they are. The journal is closed afterwards.
+    Raises OutputError if it cannot be begun.
     """
     journal = journal or Journal()
     run = _Execution(job, [keeper for keeper in (journal.sink, sink) if keeper], interrupt or asyncio.Event())
     kept = job.earlier.kept if job.earlier is not None else None
     async with journal.kept(run.receipt_so_far, run.guard.give_up, earlier=kept):
-        ran = await run.to_the_end(fabric, on_progress, on_step)
+        ran = await run.to_the_end(fabric, on_progress, on_step, survey)
     return run.done(ran, journal)
 
 
@@ -97,7 +99,9 @@ class _Execution:
         )
         self._started_s: float | None = None
 
-    async def to_the_end(self, fabric: Fabric, on_progress: OnProgress | None, on_step: OnStep | None) -> Ran:
+    async def to_the_end(
+        self, fabric: Fabric, on_progress: OnProgress | None, on_step: OnStep | None, survey: Survey | None
+    ) -> Ran:
         job = self.job
         self._started_s = asyncio.get_running_loop().time()
         return await run_request(
@@ -109,6 +113,7 @@ class _Execution:
             sink=self.guard,
             planner=CachingPlanner(job.plan.strategy),
             classes=job.family.classes,
+            survey=survey,
             first_plan=job.plan,
             interrupt=self._interrupt,
             hooks=Hooks(on_progress=on_progress, on_step=on_step, on_lost=self._lost.append),

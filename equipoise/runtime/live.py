@@ -23,6 +23,7 @@ from equipoise.runtime.links import measure_link
 _LOOK_AGAIN_S = 0.1
 _SETTLE_S = 0.3  # nodes that one node knows of tell that they are there soon after it
 _DESCRIBE_S = 10.0
+_SURVEY_AGAIN_S = 0.5
 
 _encode = msgspec.msgpack.encode
 _decode_status = msgspec.msgpack.Decoder(NodeStatus).decode
@@ -83,6 +84,30 @@ async def _measured(fabric: Fabric, name: str, status: NodeStatus | None) -> See
         return Seen(name=name, status=None)
 
 
+async def survey(
+    fabric: Fabric, name: str, family: Family, samples: Sequence[bytes], *, link: Link | None = None
+) -> tuple[Node, Conditions] | None:
+    """What a node is that has come just now, once it is ready for the family, however long that takes.
+
+    Its link is measured unless it is known. None if it goes away meanwhile, or does not answer.
+    """
+    identity = identity_of(family)
+    while True:
+        status = await ask_status(fabric, name, family=identity)
+        if status is None or status.draining:
+            return None
+        if is_ready(status, identity):
+            break
+        await asyncio.sleep(_SURVEY_AGAIN_S)
+    told = await ask_status(fabric, name, family=identity, samples=samples)
+    seen = Seen(name=name, status=told, link=link) if link is not None else await _measured(fabric, name, told)
+    try:
+        cluster, conditions = cluster_of(family, [seen], item_bytes=mean_bytes(samples))
+    except ValueError:  # it can no longer be used, or what it tells of itself makes no sense
+        return None
+    return cluster.nodes[0], conditions
+
+
 def mean_bytes(samples: Sequence[bytes]) -> int:
     """What an item takes on the network, as far as these tell."""
     return round(fmean(map(len, samples))) if samples else 0
@@ -93,6 +118,15 @@ def usable_for(identity: str, seen: Iterable[Seen]) -> tuple[Seen, ...]:
     return tuple(
         one for one in seen if one.status is not None and not one.status.draining and is_ready(one.status, identity)
     )
+
+
+def nonsense_in(family: Family, one: Seen) -> str | None:
+    """Why what a node that is ready tells of itself cannot be true; None if it can."""
+    try:
+        cluster_of(family, [one], item_bytes=1)
+    except ValueError as e:
+        return str(e)
+    return None
 
 
 def is_ready(status: NodeStatus, identity: str) -> bool:

@@ -15,6 +15,7 @@ from equipoise.dispatch.commands import AbandonTask, AcceptAnswers, AskForPlan, 
 from equipoise.dispatch.events import (
     Event,
     Interrupted,
+    NodeJoined,
     NodeLost,
     NodeReturned,
     PlanReady,
@@ -30,6 +31,7 @@ _WORDS: dict[type[Event], str] = {
     TaskFailed: "failed",
     NodeLost: "lost",
     NodeReturned: "returned",
+    NodeJoined: "joined",
     Tick: "woken",
     Interrupted: "interrupted",
 }
@@ -89,6 +91,9 @@ def _told(event: Event) -> dict[str, Any]:
     if isinstance(event, PlanReady):
         shares = [{name: getattr(share, name) for name in _SHARE} for share in event.plan.shares]
         return facts | {"feasible": event.plan.feasible, "shares": shares}
+    if isinstance(event, NodeJoined):
+        processors = {processor.name: [p.variant for p in processor.profiles] for processor in event.node.processors}
+        return facts | {"node": event.node.name, "processors": processors}
     facts |= msgspec.to_builtins(event)
     del facts["now_s"]
     return facts

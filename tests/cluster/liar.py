@@ -18,6 +18,7 @@ from equipoise.fabric.messages import Answer, DescribeMessage, NodeStatus, TaskM
 from equipoise.fabric.zenoh import ZenohFabric, ZenohHost
 
 LIES = ("garbage", "unknown classes", "twice", "late", "never")
+ABSURD = "absurd speed"
 _NAME = "liar"
 
 
@@ -52,7 +53,10 @@ class Liar:
             asked = msgspec.msgpack.decode(payload, type=DescribeMessage) if payload else DescribeMessage()
             told = await fabric.ask(self._like, Verb.DESCRIBE, msgspec.msgpack.encode(asked), timeout_s=10)
             status = msgspec.msgpack.decode(told, type=NodeStatus)
-            return msgspec.msgpack.encode(msgspec.structs.replace(status, name=_NAME))
+            (processor,) = status.processors
+            speed = -1.0 if self._lie == ABSURD else processor.speed
+            processors = (msgspec.structs.replace(processor, speed=speed),)
+            return msgspec.msgpack.encode(msgspec.structs.replace(status, name=_NAME, processors=processors))
 
         async def nothing(_: bytes) -> bytes:
             return b""

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from liar import LIES, lying
+from liar import ABSURD, LIES, lying
 from nodes import NodeProcess, RealCluster, real_cluster, wait_for
 from slow_family import build_slow_family
 from test_live_cluster import save_greys
 
 ITEMS = 240
+MANY_ITEMS = 1200
 
 
 class Scene:
@@ -31,10 +32,10 @@ class Scene:
         node.until("profiled")
         return node
 
-    def request(self, folder: Path, *more: str) -> subprocess.Popen[str]:
+    def request(self, folder: Path, *more: str, inputs: str = "grey.npy") -> subprocess.Popen[str]:
         files = ("--out", f"{folder}/p.jsonl", "--receipt", f"{folder}/r.json", "--log", f"{folder}/log.jsonl")
         family = ("--family", "family", "--deadline-s", "600", "--cluster", "live", "--nodes", "2")
-        return self.cluster.command("run", "grey.npy", *family, *files, *more)
+        return self.cluster.command("run", inputs, *family, *files, *more)
 
     def listed(self) -> dict[str, Any]:
         code, printed, complaints = self.cluster.run("nodes", "--nodes", "2", "--json")
@@ -47,6 +48,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("faults")
     build_slow_family(folder / "family")
     save_greys(folder / "grey.npy", ITEMS)
+    save_greys(folder / "many.npy", MANY_ITEMS)
     with real_cluster(folder) as cluster:
         yield Scene(cluster)
 
@@ -77,12 +79,12 @@ def ended(request: subprocess.Popen[str]) -> str:
     return printed
 
 
-def assert_answered_once_and_rightly(folder: Path) -> None:
+def assert_answered_once_and_rightly(folder: Path, inputs: str = "grey.npy", items: int = ITEMS) -> None:
     rows = [json.loads(line) for line in (folder / "p.jsonl").read_text().splitlines()]
-    assert {row["item"]: row.get("class_index") for row in rows} == {f"grey.npy#{i}": i % 4 for i in range(ITEMS)}
-    assert len(rows) == ITEMS
+    assert {row["item"]: row.get("class_index") for row in rows} == {f"{inputs}#{i}": i % 4 for i in range(items)}
+    assert len(rows) == items
     receipt = receipt_in(folder)
-    assert (receipt["outcome"], receipt["answered"], receipt["unanswered"]) == ("answered", ITEMS, [])
+    assert (receipt["outcome"], receipt["answered"], receipt["unanswered"]) == ("answered", items, [])
 
 
 def receipt_in(folder: Path) -> dict[str, Any]:
@@ -134,6 +136,28 @@ def test_a_node_that_is_started_anew_in_the_middle_is_used_again(both: Scene, tm
     assert any(sent["node"] == "a" for event in events[returned:] for sent in event.get("sent", ()))
 
 
+def test_a_node_that_joins_in_the_middle_is_used(both: Scene, tmp_path: Path):
+    request = both.request(tmp_path, inputs="many.npy")
+    in_the_middle(tmp_path, request)
+    both.nodes["b"].signal(signal.SIGSTOP)  # so that the request cannot end before
+
+    late = both.enter("late")
+    wait_for(lambda: sent_to("late", tmp_path), request)
+    both.nodes["b"].signal(signal.SIGCONT)
+
+    ended(request)
+    late.end()
+    assert_answered_once_and_rightly(tmp_path, "many.npy", MANY_ITEMS)
+    shares = {share["node"]: share for share in receipt_in(tmp_path)["shares"]}
+    assert (shares["late"]["planned_items"], shares["late"]["items"] > 0) == (0, True)
+    assert "late" not in {one["node"] for one in receipt_in(tmp_path)["lost"]}
+
+
+def sent_to(node: str, folder: Path) -> bool:
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return any(sent["node"] == node for line in lines for sent in json.loads(line).get("sent", ()))
+
+
 def test_nodes_forget_the_work_of_a_coordinator_that_is_killed_and_another_one_goes_on(both: Scene, tmp_path: Path):
     request = both.request(tmp_path)
     in_the_middle(tmp_path, request)
@@ -158,4 +182,14 @@ def test_a_node_that_does_not_answer_as_it_should_costs_no_item(both: Scene, tmp
         ended(request)
 
         assert liar.asked > 0
+    assert_answered_once_and_rightly(tmp_path)
+
+
+def test_a_node_that_tells_what_cannot_be_is_not_used(both: Scene, tmp_path: Path):
+    with lying(both.cluster.name, like="b", lie=ABSURD, until=lambda: True) as liar:
+        request = both.request(tmp_path, "--nodes", "3")
+        printed, complaints = request.communicate(timeout=120)
+
+        assert (request.returncode, liar.asked) == (0, 0), printed + complaints
+    assert "Not used: node liar: what it tells of itself makes no sense: speed of a processor must be" in complaints
     assert_answered_once_and_rightly(tmp_path)

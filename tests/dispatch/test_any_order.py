@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -13,7 +14,7 @@ from equipoise.core.plan import Plan
 from equipoise.core.request import WhenLate
 from equipoise.dispatch.commands import AcceptAnswers, AskForPlan, Command, Finish, Outcome, SendTask
 from equipoise.dispatch.dispatcher import Dispatcher
-from equipoise.dispatch.events import Event, NodeLost, NodeReturned, PlanReady, TaskDone, TaskFailed, Tick
+from equipoise.dispatch.events import Event, NodeJoined, NodeLost, NodeReturned, PlanReady, TaskDone, TaskFailed, Tick
 from equipoise.dispatch.settings import Settings
 
 BOARDS = cluster_of(fast=0.05, slow=0.1, third=0.07, batch=2)
@@ -52,6 +53,15 @@ class Adversary(RuleBasedStateMachine):
     @rule(node=NODES)
     def return_(self, node: str) -> None:
         self.tell(NodeReturned(now_s=self.now_s, node=node))
+
+    @rule(node=st.sampled_from(["fast", "slow", "fourth"]), item_s=st.sampled_from([0.02, 0.3]), renamed=st.booleans())
+    def join(self, node: str, item_s: float, renamed: bool) -> None:
+        """A new node, or a known one with another speed, or with another processor."""
+        described = cluster_of(**{node: item_s}, batch=2).nodes[0]
+        if renamed:
+            processor = msgspec.structs.replace(described.processors[0], name="gpu")
+            described = msgspec.structs.replace(described, processors=(processor,))
+        self.tell(NodeJoined(now_s=self.now_s, node=described, conditions={}))
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 10.0]))
     def wait(self, seconds: float) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 from world import cluster_of, pid, request_of
 
+from equipoise.core.cluster import ProcessorId
 from equipoise.core.plan import Condition, Plan, Share
 from equipoise.core.request import Prefer, WhenLate
 from equipoise.dispatch.commands import (
@@ -18,7 +22,16 @@ from equipoise.dispatch.commands import (
     WakeAt,
 )
 from equipoise.dispatch.dispatcher import Dispatcher
-from equipoise.dispatch.events import Interrupted, NodeLost, NodeReturned, PlanReady, TaskDone, TaskFailed, Tick
+from equipoise.dispatch.events import (
+    Interrupted,
+    NodeJoined,
+    NodeLost,
+    NodeReturned,
+    PlanReady,
+    TaskDone,
+    TaskFailed,
+    Tick,
+)
 from equipoise.dispatch.settings import Settings
 
 TWO_BOARDS = cluster_of(fast=0.1, slow=0.2, batch=1)
@@ -305,6 +318,51 @@ def test_nodes_that_it_does_not_know_do_not_concern_it():
 
     assert dispatcher.handle(NodeReturned(now_s=0.1, node="stranger")) == []
     assert dispatcher.handle(NodeLost(now_s=0.2, node="stranger", reason="gone")) == []
+
+
+def joined(now_s: float, **item_s: float) -> NodeJoined:
+    """A node that describes itself as taking so long for an item."""
+    (node,) = cluster_of(batch=1, **item_s).nodes
+    return NodeJoined(now_s=now_s, node=node, conditions={ProcessorId(node.name, "cpu"): Condition(speed=0.5)})
+
+
+def test_a_node_that_joins_is_planned_with_and_gets_work():
+    dispatcher = dispatcher_of(40)
+    dispatcher.start(0.0, plan_of(fast=30, slow=10))
+
+    ask = only(dispatcher.handle(joined(0.5, third=0.05)), AskForPlan)
+    tasks = sends(dispatcher.handle(PlanReady(now_s=0.6, plan=plan_of(fast=12, slow=4, third=20))))
+
+    assert [node.name for node in ask.cluster.nodes] == ["fast", "slow", "third"]
+    assert ask.conditions[pid("third")].speed == 0.5
+    assert {task.pid.node for task in tasks} == {"third"}
+    assert [one.pid.node for one in dispatcher.progress(0.6).processors] == ["fast", "slow", "third"]
+
+
+def test_a_node_that_was_started_anew_is_what_it_says_now_and_keeps_what_it_was_sent():
+    dispatcher = dispatcher_of(40)
+    first, *_ = sends(dispatcher.start(0.0, plan_of(fast=30, slow=10)))
+
+    ask = only(dispatcher.handle(joined(0.5, fast=0.4)), AskForPlan)
+    answered = dispatcher.handle(done(first, 0.6))
+
+    assert ask.cluster.profile(pid("fast"), "large").call_s(1) > TWO_BOARDS.profile(pid("fast"), "large").call_s(1)
+    assert ask.cluster.node("fast").link == TWO_BOARDS.node("fast").link
+    assert only(answered, AcceptAnswers).items == first.items
+
+
+def test_a_processor_that_a_node_no_longer_has_loses_its_work_to_others():
+    dispatcher = dispatcher_of(40)
+    dispatcher.start(0.0, plan_of(fast=30, slow=10))
+    event = joined(0.5, fast=0.1)
+    other = msgspec.structs.replace(event.node.processors[0], name="gpu")
+    event = replace(event, node=msgspec.structs.replace(event.node, processors=(other,)))
+
+    ask = only(dispatcher.handle(event), AskForPlan)
+
+    assert not ask.conditions[pid("fast")].available
+    assert ask.conditions[ProcessorId("fast", "gpu")].available
+    assert ask.request.items == 40 - 2  # what the slow one holds
 
 
 def test_the_progress_says_who_does_what():

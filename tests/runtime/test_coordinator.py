@@ -16,6 +16,7 @@ from grey_items import GreyItems, Kept
 
 from equipoise.core.cluster import Cluster, Node, Processor, ProcessorId, Profile
 from equipoise.core.family import Family
+from equipoise.core.plan import Conditions
 from equipoise.core.request import Prefer, Request, Requirement
 from equipoise.dispatch.commands import Outcome
 from equipoise.dispatch.coordination import CachingPlanner
@@ -33,7 +34,7 @@ from equipoise.node.agent import NodeAgent, NodeFacts
 from equipoise.node.pacing import AsDescribed
 from equipoise.node.repertoire import Repertoire
 from equipoise.node.worker import Worker
-from equipoise.runtime.coordinator import Hooks, Ran, interrupted_by, run_request
+from equipoise.runtime.coordinator import Hooks, Ran, Survey, interrupted_by, run_request
 from equipoise.runtime.local import LocalCluster
 
 FASTEST = Requirement(prefer=Prefer.LATENCY)
@@ -88,6 +89,7 @@ async def run(
     *,
     interrupt: asyncio.Event | None = None,
     hooks: Hooks | None = None,
+    survey: Survey | None = None,
     patience_s: float = 10.0,
 ) -> Ran:
     request = Request(items=len(items), requirement=FASTEST)
@@ -103,6 +105,7 @@ async def run(
             sink=sink,
             planner=CachingPlanner(),
             classes=range(4),
+            survey=survey,
             interrupt=interrupt,
             hooks=hooks,
         ),
@@ -196,6 +199,49 @@ async def test_a_node_that_returns_is_told_to_the_dispatcher(tiny_family: Family
 
     assert seen.count(NodeLost) == seen.count(NodeReturned) == 1
     sink.assert_all_right(200)
+
+
+async def test_a_node_that_comes_while_it_runs_is_asked_what_it_is_and_used(tiny_family: Family) -> None:
+    cluster, sink = boards(tiny_family, 0.004), Kept()
+    both = boards(tiny_family, 0.004, 0.002)
+    asked: list[str] = []
+
+    async def survey(name: str) -> tuple[Node, Conditions] | None:
+        asked.append(name)
+        return both.node(name), {}
+
+    async with playing(tiny_family, both) as fabric:
+        fabric.lose("b1")
+        hooks = when_answered(sink, 20, lambda: fabric.restore("b1"))
+        ran = await run(cluster, fabric, GreyItems(300), sink, hooks=hooks, survey=survey)
+
+    sink.assert_all_right(300)
+    assert asked == ["b1"]
+    assert {pid.node for pid in sink.by.values()} == {"b0", "b1"}
+    assert ran.lost == ()
+
+
+async def test_a_node_that_goes_before_it_has_said_what_it_is_concerns_nobody(tiny_family: Family) -> None:
+    cluster, sink = boards(tiny_family, 0.004), Kept()
+    both = boards(tiny_family, 0.004, 0.002)
+    surveying = asyncio.Event()
+
+    async def survey(_: str) -> tuple[Node, Conditions] | None:
+        surveying.set()
+        await asyncio.Event().wait()
+        return None
+
+    async def lose_it(fabric: InProcessFabric) -> None:
+        await surveying.wait()
+        fabric.lose("b1")
+
+    async with playing(tiny_family, both) as fabric:  # b1 is there, but not planned with
+        losing = asyncio.ensure_future(lose_it(fabric))
+        ran = await run(cluster, fabric, GreyItems(100), sink, survey=survey)
+        await losing
+
+    sink.assert_all_right(100)
+    assert (ran.lost, {pid.node for pid in sink.by.values()}) == ((), {"b0"})
 
 
 async def test_a_node_that_was_never_there_is_lost_from_the_start(tiny_family: Family) -> None:
