@@ -32,6 +32,14 @@ class Table(NamedTuple):
     sent_bytes: Floats  # (..., SPAN) more than now
     chosen: Ints  # (..., SPAN, processors)
 
+    def as_rows(self) -> Table:
+        """With one leading axis."""
+        return Table(
+            self.gain.reshape(-1, SPAN),
+            self.sent_bytes.reshape(-1, SPAN),
+            self.chosen.reshape(-1, *self.chosen.shape[-2:]),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:

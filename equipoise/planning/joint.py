@@ -52,15 +52,16 @@ def solve(problem: Problem) -> Plan | None:
     return problem.plan("equipoise", prediction, bound=found.bound)
 
 
-def _polished(problem: Problem, found: Prediction, bound_s: float) -> Prediction:
-    """The plan, made faster where that is preferred and more than divisible items decides."""
+def _polished(problem: Problem, found: Prediction, bound: float) -> Prediction:
+    """The plan made better where accuracy or latency is preferred and more than divisible items decides."""
     fleet, requirement = problem.fleet, problem.request.requirement
     is_rough = fleet.has_links or fleet.has_batches or fleet.is_memory_bound or problem.readiness.load_s is not None
-    if problem.prefer is not Prefer.LATENCY or requirement.confidence is not None or not is_rough:
+    if problem.prefer is Prefer.ENERGY or requirement.confidence is not None or not is_rough:
         return found
-    if problem.usable.sum() > _SMALL or relative_gap(found.latency_s, bound_s) <= _CLOSE:
+    value = found.latency_s if problem.prefer is Prefer.LATENCY else found.accuracy
+    if problem.usable.sum() > _SMALL or relative_gap(value, bound) <= _CLOSE:
         return found
-    return polished(problem, found, bound_s)
+    return polished(problem, found, bound)
 
 
 def is_admitted_by_bound(problem: Problem) -> bool:

@@ -24,7 +24,8 @@ _REPAIRS = 3  # of a step whose variants do not fit into memory
 _ENDS = 12  # longest calls tried per node where inputs differ in size
 _PRICES = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)  # of input bytes, relative to what variants gain by theirs
 _UNITS = (4, 1)  # items by which totals change, one after another
-_AROUND = np.array((-16, -8, -4, -2, -1, 0, 1, 2, 4, 8, 16))  # last calls tried, of all by length, from the longest
+_AROUND = np.array((-4, -2, -1, 0, 1, 2, 4, 8, 16))  # last calls tried, of all by length, from the longest in time
+_BELOW = (0, 64)  # and so many more, evenly spread over all that are shorter: at first, and where that finds nothing
 
 # K[i, k]: which entry of the second table goes with entry i of the first, to make entry k; the last one is -inf.
 _PAIRS = np.arange(SPAN)[None, :] - np.arange(SPAN)[:, None] + REACH
@@ -38,7 +39,9 @@ def polished(problem: Problem, found: Prediction, least_s: float) -> Prediction:
     least_s   a bound on latency that no plan can beat, below which none is looked for
     """
     search = _Search(problem, found)
-    return search.run() if problem.prefer is Prefer.ACCURACY else search.run_faster(least_s)
+    for unit in _UNITS:
+        search.run(unit, least_s)
+    return search.best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,7 @@ class _Search:
 
     def __init__(self, problem: Problem, found: Prediction) -> None:
         self._problem, self._fleet = problem, problem.fleet
-        self._best = found
+        self.best = found
         self._counts: Ints = np.zeros(problem.usable.shape, np.int64)
         for share in found.shares:
             self._counts[self._fleet.index[share.pid], self._fleet.column[share.variant]] += share.items
@@ -64,40 +67,42 @@ class _Search:
         self._prices = _prices_of(problem)
         self._unit = 1
 
-    def run_faster(self, least_s: float) -> Prediction:
-        """The fastest plan found."""
-        for unit in _UNITS:
-            self._unit = unit
-            self._changes.clear()
+    def run(self, unit: int, least_s: float) -> None:
+        """Improve the best plan while that works, by changing totals by multiples of so many items."""
+        self._unit = unit
+        self._changes.clear()
+        if self._problem.prefer is Prefer.ACCURACY:
+            self._let_accuracy_rise()
+        else:
             self._let_deadline_fall(least_s)
-        return self._best
+
+    def _let_accuracy_rise(self) -> None:
+        for _ in range(_TRIES):
+            earned = self.best.accuracy * self._problem.items
+            if not self._improve(self._problem.deadline_s, earned * (1 + TOLERANCE)):
+                break
 
     def _let_deadline_fall(self, least_s: float) -> None:
         step = 0
         for _ in range(_TRIES):
-            deadline_s = self._best.latency_s * (1 - _STEPS[step])
+            deadline_s = self.best.latency_s * (1 - _STEPS[step])
             if deadline_s < least_s or not self._improve(deadline_s, self._problem.floor * self._problem.items):
                 step += 1
             if step == len(_STEPS):
                 break
 
-    def run(self) -> Prediction:
-        """The most accurate plan found."""
-        for _ in range(_TRIES):
-            earned = self._best.accuracy * self._problem.items
-            if not self._improve(self._problem.deadline_s, earned * (1 + TOLERANCE)):
-                break
-        return self._best
-
     def _improve(self, deadline_s: float, enough: float) -> bool:
         """True if a plan for this deadline was found that earns enough; it is the best one then."""
+        return any(self._improve_among(deadline_s, enough, below) for below in _BELOW)
+
+    def _improve_among(self, deadline_s: float, enough: float, below: int) -> bool:
         may_grow = np.ones(len(self._rows), dtype=bool)
         for _ in range(_REPAIRS):
-            counts = self._changed(deadline_s, enough, may_grow)
+            counts = self._changed(deadline_s, enough, may_grow, below)
             if counts is None:
                 return False
             found = self._problem.predict_counts(counts)
-            if self._problem.better(found, self._best) and self._problem.keeps(found):
+            if self._problem.better(found, self.best) and self._problem.keeps(found):
                 self._adopt(counts, found)
                 return True
             if not found.overfull:
@@ -109,14 +114,14 @@ class _Search:
         for p in np.flatnonzero((counts != self._counts).any(axis=1)):
             for other in self._rows[self._fleet.node[p]]:  # what its memory has room for may be another
                 self._changes.pop(int(other), None)
-        self._counts, self._best = counts, found
+        self._counts, self.best = counts, found
 
     # --- all processors together -------------------------------------------------------------------------------------
 
-    def _changed(self, deadline_s: float, enough: float, may_grow: Bools) -> Ints | None:
+    def _changed(self, deadline_s: float, enough: float, may_grow: Bools, below: int) -> Ints | None:
         """(P, V) counts of the most accurate change that is in time; None if it does not earn enough."""
         sent_bytes = (self._counts @ self._fleet.input_bytes).astype(float)
-        late_s, more_bytes = self._uplink(deadline_s, float(sent_bytes.sum()))
+        late_s, more_bytes = self._uplink(deadline_s, float(sent_bytes.sum()), below)
         total: Table | None = None
         for n, rows in enumerate(self._rows):
             ends = self._ends(n, deadline_s, float(sent_bytes[rows].sum()), late_s)
@@ -134,7 +139,7 @@ class _Search:
             counts[p] = self._changes_of(int(p)).applied(counts[p], int(change))
         return counts
 
-    def _uplink(self, deadline_s: float, sent_bytes: float) -> tuple[Floats, Floats]:
+    def _uplink(self, deadline_s: float, sent_bytes: float, below: int) -> tuple[Floats, Floats]:
         """(M,) by when inputs have to have left, before the deadline, and (M,) bytes more that can leave until then."""
         rate = self._fleet.uplink_bytes_per_s
         if not np.isfinite(rate) or sent_bytes == 0:
@@ -143,8 +148,9 @@ class _Search:
         if len(self._prices) > 1:
             link_s = self._fleet.link_s
             starts_s = np.unique(np.concatenate([self._changes_of(p).calls_s + link_s[p] for p in range(len(link_s))]))
-            at = np.searchsorted(starts_s, late_s, side="right") - 1 + _AROUND
-            late_s = starts_s[np.unique(np.clip(at, 0, len(starts_s) - 1))]
+            longest = int(np.searchsorted(starts_s, late_s[0], side="right")) - 1
+            tried = np.concatenate([longest + _AROUND, np.linspace(0, longest, below).astype(int)])
+            late_s = starts_s[np.unique(np.clip(tried, 0, len(starts_s) - 1))]
         return late_s * (1 + TOLERANCE), (deadline_s - late_s) * rate * (1 + TOLERANCE) - sent_bytes
 
     def _of_node(self, n: int, deadline_s: float, ends: _Ends, late_s: Floats, may_grow: bool) -> Table:
@@ -155,7 +161,7 @@ class _Search:
             table = own if table is None else _together(table, own, self._prices[:, None])
         assert table is not None, "a node has processors"
         gain = np.where(table.sent_bytes <= ends.room_bytes[:, None], table.gain, -np.inf)
-        flat = Table(*(values.reshape(-1, *values.shape[2:]) for values in (gain, table.sent_bytes, table.chosen)))
+        flat = table._replace(gain=gain).as_rows()
         worth = flat.gain - self._prices[:, None, None] * flat.sent_bytes
         in_time = np.tile(ends.starts_s <= late_s[:, None], len(self._prices))  # (M, prices x E)
         at = np.array([np.where(row[None, :, None], worth, -np.inf).argmax(axis=1) for row in in_time])
@@ -193,7 +199,7 @@ class _Search:
     @property
     def _latest_s(self) -> float:
         """Nothing later is of use from now on."""
-        return self._problem.deadline_s if self._problem.prefer is Prefer.ACCURACY else self._best.latency_s
+        return self._problem.deadline_s if self._problem.prefer is Prefer.ACCURACY else self.best.latency_s
 
     def _changes_of(self, p: int) -> Changes:
         known = self._changes.get(p)
