@@ -15,7 +15,7 @@ from equipoise.planning.limits import within_energy, within_power
 from equipoise.planning.mixer import Found, Mixer
 from equipoise.planning.polish import polished
 from equipoise.planning.predict import Prediction
-from equipoise.planning.problem import TOLERANCE, Problem, relative_gap
+from equipoise.planning.problem import TOLERANCE, Problem
 from equipoise.planning.thrift import thriftiest
 
 _LATENCY_PRECISION = 1e-4  # relative, of the search over deadlines
@@ -48,20 +48,21 @@ def solve(problem: Problem) -> Plan | None:
     found = best(problem)
     if found.prediction is None:
         return None
-    prediction = _polished(problem, found.prediction, found.bound)
-    return problem.plan("equipoise", prediction, bound=found.bound)
+    return problem.plan("equipoise", found.prediction, bound=found.bound)
 
 
-def _polished(problem: Problem, found: Prediction, bound: float) -> Prediction:
-    """The plan made better where accuracy or latency is preferred and more than divisible items decides."""
+def polish(problem: Problem, plan: Plan) -> Plan:
+    """The plan made better where accuracy or latency is preferred and more than divisible items decides.
+
+    Takes up to some seconds, where `solve` takes milliseconds.
+    """
     fleet, requirement = problem.fleet, problem.request.requirement
     is_rough = fleet.has_links or fleet.has_batches or fleet.is_memory_bound or problem.readiness.load_s is not None
-    if problem.prefer is Prefer.ENERGY or requirement.confidence is not None or not is_rough:
-        return found
-    value = found.latency_s if problem.prefer is Prefer.LATENCY else found.accuracy
-    if problem.usable.sum() > _SMALL or relative_gap(value, bound) <= _CLOSE:
-        return found
-    return polished(problem, found, bound)
+    if problem.prefer is Prefer.ENERGY or requirement.confidence is not None or not is_rough or plan.bound is None:
+        return plan
+    if problem.usable.sum() > _SMALL or (plan.gap or 0.0) <= _CLOSE:
+        return plan
+    return problem.plan(plan.strategy, polished(problem, problem.predict(plan.shares), plan.bound), bound=plan.bound)
 
 
 def is_admitted_by_bound(problem: Problem) -> bool:

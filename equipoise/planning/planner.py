@@ -22,7 +22,7 @@ from equipoise.planning.strategies import Strategy, strategy_named
 
 _NOTHING_CHANGED: Conditions = {}
 _LOOSE = 0.01  # relative: a gap that is worth asking the exact solver
-_PART = 0.25  # of its time, for that
+_PART = 0.5  # of its time, for that
 _SMALL = 500  # pairs of processor and variant: of more it could not make much in that time
 
 
@@ -38,8 +38,9 @@ def plan(
     """Who runs how many items with which variant, and whether that keeps both promises.
 
     settle_s   seconds that the exact solver may take where the fluid bound admits the request and the fast method
-               finds no plan, which happens when whole items decide; a quarter of them where the fast method cannot
-               show that its plan is within a hundredth of the optimum; 0 to take the fast method's word
+               finds no plan, which happens when whole items decide; half of them where the fast method cannot
+               show that its plan, polished, is within a hundredth of the optimum; 0 to take the fast method's word
+               and not to polish, in milliseconds
     clock      stamps the plan with the seconds that planning took
 
     Pass a Fleet rather than a Cluster to plan with the same cluster again and again.
@@ -53,18 +54,28 @@ def plan(
     if not problem.usable.any():
         raise PlanningError("no processor is available that has a profile of any variant and the memory for it")
     found = chosen.solve(problem)
-    if found is None:
-        found = chosen.settle(problem, settle_s, None)
-    elif found.gap is not None and found.gap > _LOOSE and problem.usable.sum() <= _SMALL:
-        found = _better(problem, found, chosen.settle(problem, _PART * settle_s, found))
+    if settle_s > 0:
+        found = _with_time(problem, chosen, found, settle_s)
     if found is None or not found.feasible:
         found = _declined(problem, chosen, settle_s)
     return msgspec.structs.replace(found, solve_s=clock() - started_s) if clock else found
 
 
-def _better(problem: Problem, found: Plan, settled: Plan | None) -> Plan:
+def _with_time(problem: Problem, strategy: Strategy, found: Plan | None, settle_s: float) -> Plan | None:
+    """The plan polished, and where it may be far from the optimum or is not there, what the exact solver finds."""
+    if found is None:
+        settled = strategy.settle(problem, settle_s, None)
+        return settled and strategy.polish(problem, settled)
+    found = strategy.polish(problem, found)
+    if found.gap is None or found.gap <= _LOOSE or problem.usable.sum() > _SMALL:
+        return found
+    settled = strategy.settle(problem, _PART * settle_s, found)
+    return found if settled is None else strategy.polish(problem, _better(problem, found, settled))
+
+
+def _better(problem: Problem, found: Plan, settled: Plan) -> Plan:
     """The better of two plans, with the tighter bound of the two."""
-    if settled is None or settled.bound is None or found.bound is None:
+    if settled.bound is None or found.bound is None:
         return found
     tighter = min if problem.prefer is Prefer.ACCURACY else max
     bound = tighter(found.bound, settled.bound)

@@ -9,14 +9,15 @@ deadline falls as long as that keeps the floor. Where accuracy is preferred the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from equipoise.core.request import Prefer
 from equipoise.planning.changes import REACH, SPAN, Bools, Changes, Table
 from equipoise.planning.predict import Prediction
-from equipoise.planning.problem import TOLERANCE, Floats, Ints, Problem
+from equipoise.planning.problem import TOLERANCE, Floats, Ints, Problem, relative_gap
 
 _STEPS = (0.05, 0.02, 0.007, 0.002, 5e-4, 1e-4)  # relative, by which the deadline falls
 _TRIES = 60  # deadlines at most
@@ -25,7 +26,9 @@ _ENDS = 12  # longest calls tried per node where inputs differ in size
 _PRICES = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)  # of input bytes, relative to what variants gain by theirs
 _UNITS = (4, 1)  # items by which totals change, one after another
 _AROUND = np.array((-4, -2, -1, 0, 1, 2, 4, 8, 16))  # last calls tried, of all by length, from the longest in time
-_BELOW = (0, 64)  # and so many more, evenly spread over all that are shorter: at first, and where that finds nothing
+_BELOW = 8  # and so many more, evenly spread over all that are shorter
+_FAR_BELOW = 64  # the same where accuracy rises no more
+_LOOSER = (0.03, 0.1)  # relative: how much later a deadline is for a while
 
 # K[i, k]: which entry of the second table goes with entry i of the first, to make entry k; the last one is -inf.
 _PAIRS = np.arange(SPAN)[None, :] - np.arange(SPAN)[:, None] + REACH
@@ -35,13 +38,32 @@ _PAIRS = np.where((_PAIRS >= 0) & (_PAIRS < SPAN), _PAIRS, SPAN)
 def polished(problem: Problem, found: Prediction, least_s: float) -> Prediction:
     """A plan at least as good that keeps the floor and the limits.
 
+    Least latency is looked for several times, since one descent may end where no few changes help: again from the most
+    accurate plan that is near by if time is less dear for a while.
+
     found     the plan to start from
-    least_s   a bound on latency that no plan can beat, below which none is looked for
+    least_s   a bound on latency that no plan can beat, below which none is looked for; unused if accuracy is preferred
     """
+    best = _climbed(problem, found, least_s)
+    for looser in _LOOSER if problem.prefer is Prefer.LATENCY else ():
+        if relative_gap(best.latency_s, least_s) <= _STEPS[-1]:
+            break
+        elsewhere = _climbed(_for_accuracy(problem.due(best.latency_s * (1 + looser))), best, 0.0)
+        again = _climbed(problem, elsewhere, least_s)
+        best = again if problem.better(again, best) else best
+    return best
+
+
+def _climbed(problem: Problem, found: Prediction, least_s: float) -> Prediction:
     search = _Search(problem, found)
     for unit in _UNITS:
         search.run(unit, least_s)
     return search.best
+
+
+def _for_accuracy(problem: Problem) -> Problem:
+    requirement = msgspec.structs.replace(problem.request.requirement, prefer=Prefer.ACCURACY)
+    return replace(problem, request=msgspec.structs.replace(problem.request, requirement=requirement))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +115,8 @@ class _Search:
 
     def _improve(self, deadline_s: float, enough: float) -> bool:
         """True if a plan for this deadline was found that earns enough; it is the best one then."""
-        return any(self._improve_among(deadline_s, enough, below) for below in _BELOW)
+        far = (_FAR_BELOW,) if self._problem.prefer is Prefer.ACCURACY and len(self._prices) > 1 else ()
+        return any(self._improve_among(deadline_s, enough, below) for below in (_BELOW, *far))
 
     def _improve_among(self, deadline_s: float, enough: float, below: int) -> bool:
         may_grow = np.ones(len(self._rows), dtype=bool)

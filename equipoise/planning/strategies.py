@@ -18,6 +18,7 @@ Candidates = Callable[[Problem], Iterator[Ints]]
 class Strategy:
     """A way to plan. `solve` returns the plan that keeps both promises, or None.
 
+    polish    makes a plan better, where there is the time for it
     settle    looks again, exactly, for at most so many seconds: where `solve` may have missed a plan, or for a
               better one than that which is known
     adapts    its plan is made anew when the world drifts; the literature's only when a node is lost
@@ -29,6 +30,7 @@ class Strategy:
     name: str
     summary: str
     solve: Callable[[Problem], Plan | None]
+    polish: Callable[[Problem, Plan], Plan] = lambda problem, plan: plan
     settle: Callable[[Problem, float, Plan | None], Plan | None] = lambda problem, seconds, known: None
     candidates: Candidates | None = None
     adapts: bool = False
@@ -62,6 +64,7 @@ STRATEGIES: dict[str, Strategy] = {
             name="equipoise",
             summary="shares and variants chosen together",
             solve=joint.solve,
+            polish=joint.polish,
             settle=exact.settle,
             adapts=True,
             joint=True,
