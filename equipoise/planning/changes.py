@@ -139,7 +139,6 @@ class _Judge:
         gain = self._differ(of, lambda v, items: self._accuracy[v] * items)
         sent = self._differ(of, lambda v, items: self._bytes[v] * items)
         slot = of.more * len(calls_s) + call
-        alike = 2 * slot + (grows > 0)
         return Changes(
             candidates=of,
             gain=gain,
@@ -148,7 +147,7 @@ class _Judge:
             needs_memory=grows > 0,
             calls_s=calls_s,
             slot=slot,
-            by_worth=tuple(_unbeaten(alike, gain - price * sent, busy_until_s) for price in prices),
+            by_worth=tuple(_by_worth(slot, grows > 0, gain - price * sent, busy_until_s) for price in prices),
         )
 
     def _candidates(self) -> Candidates:
@@ -209,6 +208,12 @@ def _amounts_to_take(items: int, size: int, unit: int) -> Ints:
     rest = items % size
     taken = {*(unit * k for k in range(1, REACH + 1)), rest, size, size + rest, 2 * size, items // 2, items}
     return np.array(sorted(k for k in taken if 0 < k <= items))
+
+
+def _by_worth(slot: Ints, grows: Bools, worth: Floats, cost: Floats) -> Ints:
+    """Those worth knowing, slot by slot, by falling worth; whether there will be room to grow is not known yet."""
+    known = _unbeaten(2 * slot + grows, worth, cost)
+    return known[np.lexsort((-worth[known], slot[known]))]
 
 
 def _unbeaten(alike: Ints, worth: Floats, cost: Floats) -> Ints:
