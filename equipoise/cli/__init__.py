@@ -88,7 +88,9 @@ def _discard_stdout() -> None:
 
 
 def _leave(message: str, exit_code: int) -> NoReturn:
-    print(f"equipoise: error: {message}", file=sys.stderr)
+    from equipoise.cli.console import printable  # noqa: PLC0415 - takes a while to import, and is seldom needed
+
+    print(f"equipoise: error: {printable(message)}", file=sys.stderr)
     sys.exit(exit_code)
 
 

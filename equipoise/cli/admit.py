@@ -16,8 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from equipoise.cli.clusters import decode_json, load_cluster, read_bytes
+from equipoise.cli.console import console_for
 from equipoise.cli.options import JsonOption
-from equipoise.cli.render import console_for, percent, seconds
+from equipoise.cli.render import percent, seconds
 from equipoise.cli.report import DECLINED
 from equipoise.core.cluster import Cluster
 from equipoise.core.queue import Admission, Queue, QueuedRequest, Schedule

@@ -17,10 +17,10 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from equipoise.cli.console import console_for
 from equipoise.cli.membership import as_invitation, join_cluster, listening_addresses, spread
 from equipoise.cli.network import now_utc
 from equipoise.cli.options import FAMILY_HELP, JsonOption, family_folder
-from equipoise.cli.render import console_for
 from equipoise.errors import TrustError, UsageError
 from equipoise.families.manifest import load_family
 from equipoise.runtime.coordinator import interrupted_by

@@ -15,11 +15,12 @@ import msgspec
 import typer
 
 from equipoise.cli.access import Access, boards_of, this_machine
+from equipoise.cli.console import console_for
 from equipoise.cli.live import LIVE, live_cluster
 from equipoise.cli.loop import Loop
 from equipoise.cli.network import network_of
 from equipoise.cli.options import parse_split
-from equipoise.cli.render import best_accuracy_on, console_for
+from equipoise.cli.render import best_accuracy_on
 from equipoise.cli.render_live import LiveView
 from equipoise.cli.report import DECLINED, Report, exit_code
 from equipoise.core.cluster import Cluster

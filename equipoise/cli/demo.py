@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from equipoise.cli.clusters import load_cluster
-from equipoise.cli.render import accuracy_text, console_for, percent, promise, rate, seconds, verdict
+from equipoise.cli.console import console_for
+from equipoise.cli.render import accuracy_text, percent, promise, rate, seconds, verdict
 from equipoise.cli.render_live import LiveView, PlainView
 from equipoise.cli.report import TextReport
 from equipoise.core.cluster import Cluster, ProcessorId

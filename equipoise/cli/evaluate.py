@@ -16,9 +16,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from equipoise.cli.console import console_for
 from equipoise.cli.family import measured_accuracy
 from equipoise.cli.options import JsonOption
-from equipoise.cli.render import console_for, percent
+from equipoise.cli.render import percent
 from equipoise.core.family import Family
 from equipoise.engines.processors import whole_cpu
 from equipoise.errors import UsageError

@@ -13,8 +13,9 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from equipoise.cli.console import console_for
 from equipoise.cli.options import FAMILY_HELP, JsonOption, family_folder
-from equipoise.cli.render import console_for, percent, seconds
+from equipoise.cli.render import percent, seconds
 from equipoise.core.family import Accuracy, Family, InputSpec
 from equipoise.engines.processors import local_processors
 from equipoise.families.ladder import dominators

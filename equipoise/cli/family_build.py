@@ -16,9 +16,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from equipoise.cli.console import console_for
 from equipoise.cli.family import family_app, measured_accuracy
 from equipoise.cli.options import JsonOption
-from equipoise.cli.render import console_for
 from equipoise.core.family import Family
 from equipoise.errors import UsageError, reason_of
 from equipoise.families.build import Built, OnProgress, Recipe, build_family

@@ -12,10 +12,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from equipoise.cli.clusters import load_cluster
+from equipoise.cli.console import console_for
 from equipoise.cli.frontier_plot import check_plot, plot
 from equipoise.cli.options import JsonOption
 from equipoise.cli.plan import ClusterArgument, ItemsOption, check_items
-from equipoise.cli.render import console_for, percent, rate, seconds
+from equipoise.cli.render import percent, rate, seconds
 from equipoise.core.plan import Plan
 from equipoise.planning.fleet import Fleet
 from equipoise.planning.frontier import frontier as frontier_of

@@ -11,9 +11,10 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from equipoise.cli.console import console_for
 from equipoise.cli.lab import lab_app
 from equipoise.cli.options import JsonOption
-from equipoise.cli.render import console_for, seconds
+from equipoise.cli.render import seconds
 from equipoise.errors import UsageError
 from equipoise.lab.catalogue import SETS, Catalogue, published
 

@@ -10,9 +10,10 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from equipoise.cli.console import console_for
 from equipoise.cli.lab import lab_app
 from equipoise.cli.options import JsonOption
-from equipoise.cli.render import console_for, percent
+from equipoise.cli.render import percent
 from equipoise.errors import UsageError
 from equipoise.lab.drift import DECIDERS, DRIFTS, RUNS, Drifted, trials
 from equipoise.lab.work import tried

@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from equipoise.cli.console import console_for
 from equipoise.cli.lab import lab_app
 from equipoise.cli.options import JsonOption
-from equipoise.cli.render import console_for, percent
+from equipoise.cli.render import percent
 from equipoise.errors import UsageError
 from equipoise.lab.drift import DECIDERS, RUNS, trials, uncertain_boards
 from equipoise.lab.gains import PAPER, Gain

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from equipoise.cli.clusters import load_cluster
+from equipoise.cli.console import console_for
 from equipoise.cli.frontier import frontier
 from equipoise.cli.lab import lab_app
 from equipoise.cli.lab_boards import SetOption, chosen_set
@@ -25,7 +26,7 @@ from equipoise.cli.options import (
     requirement_of,
 )
 from equipoise.cli.plan import ClusterArgument, ItemsOption, check_items
-from equipoise.cli.render import console_for, percent, promise, rate, seconds
+from equipoise.cli.render import percent, promise, rate, seconds
 from equipoise.core.cluster import Cluster
 from equipoise.core.request import Request
 from equipoise.errors import UsageError

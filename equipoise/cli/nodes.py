@@ -17,10 +17,11 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from equipoise.cli.console import console_for
 from equipoise.cli.live import reach
 from equipoise.cli.network import ClusterNameOption, ConnectOption, InsecureOption, network_of
 from equipoise.cli.options import JsonOption
-from equipoise.cli.render import console_for, rate, seconds
+from equipoise.cli.render import rate, seconds
 from equipoise.errors import ClusterError, OutputError, UsageError
 from equipoise.fabric.config import DEFAULT_CLUSTER, ZenohSettings
 from equipoise.fabric.messages import FamilyStatus, NodeStatus, ProcessorStatus

@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from equipoise.cli.clusters import load_cluster
+from equipoise.cli.console import console_for
 from equipoise.cli.explain import explanation_lines
 from equipoise.cli.options import (
     ConfidenceOption,
@@ -24,7 +25,7 @@ from equipoise.cli.options import (
     ThroughputOption,
     requirement_of,
 )
-from equipoise.cli.render import best_accuracy_on, console_for, infeasible_summary, plan_summary, plan_table, promise
+from equipoise.cli.render import best_accuracy_on, infeasible_summary, plan_summary, plan_table, promise
 from equipoise.cli.report import DECLINED
 from equipoise.core.explanation import Explanation
 from equipoise.core.plan import Plan

@@ -15,8 +15,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from equipoise.cli.console import console_for
 from equipoise.cli.options import FAMILY_HELP, JsonOption, SplitCpuOption, family_folder, parse_split
-from equipoise.cli.render import console_for, rate, seconds
+from equipoise.cli.render import rate, seconds
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor, processors_named
 from equipoise.families.manifest import load_family

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,14 +14,7 @@ from equipoise.core.plan import Closest, Needs, Plan
 from equipoise.core.receipt import AccuracyResult, Fault, Receipt
 from equipoise.core.request import Prefer, Request, Requirement
 
-_PIPE_COLUMNS = 120  # wide enough that no table is cut where there is no terminal to ask for its width
 _NAMED_FAULTS = 10  # more than these are counted; the receipt file names all of them
-
-
-def console_for(stream: TextIO | None = None) -> Console:
-    """A console on `stream` (stdout by default), plain and wide where that is not a terminal."""
-    stream = sys.stdout if stream is None else stream
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else _PIPE_COLUMNS)
 
 
 def seconds(value: float) -> str:

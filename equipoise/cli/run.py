@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from equipoise.cli.conduct import Errand, conduct, truth_in
+from equipoise.cli.console import console_for
 from equipoise.cli.network import ClusterNameOption, ConnectOption, InsecureOption
 from equipoise.cli.options import (
     FAMILY_HELP,
@@ -25,7 +26,6 @@ from equipoise.cli.options import (
     parse_split,
     requirement_of,
 )
-from equipoise.cli.render import console_for
 from equipoise.cli.report import JsonReport, Report, TextReport
 from equipoise.cli.resume import resume as go_on_with
 from equipoise.core.receipt import Origin

@@ -15,9 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from equipoise.cli.clusters import load_cluster
+from equipoise.cli.console import console_for
 from equipoise.cli.options import JsonOption, MinAccuracyOption
 from equipoise.cli.plan import ClusterArgument
-from equipoise.cli.render import console_for, percent, rate, seconds
+from equipoise.cli.render import percent, rate, seconds
 from equipoise.cli.report import DECLINED
 from equipoise.core.request import Prefer
 from equipoise.core.stream import StreamNeeds, StreamPlan, StreamRequest

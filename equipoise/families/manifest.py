@@ -184,6 +184,7 @@ def _inline(accuracy: Accuracy) -> tomlkit.items.InlineTable:
 
 
 def _replace(path: Path, text: str) -> None:
+    path = path.resolve()  # a link stays one
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

@@ -8,8 +8,8 @@ import io
 import pytest
 
 from equipoise.cli.clusters import load_cluster
+from equipoise.cli.console import console_for
 from equipoise.cli.demo import DEADLINE_S, Demo, _slowed
-from equipoise.cli.render import console_for
 from equipoise.core.cluster import ProcessorId
 from equipoise.families.demo import demo_folder
 from equipoise.runtime.inputs import find_items

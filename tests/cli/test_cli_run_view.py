@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from equipoise.cli.render import console_for, infeasible_summary, percent, plan_summary, plan_table, promise, seconds
+from equipoise.cli.console import console_for
+from equipoise.cli.render import infeasible_summary, percent, plan_summary, plan_table, promise, seconds
 from equipoise.cli.render_live import LiveView, PlainView
 from equipoise.core.cluster import ProcessorId
 from equipoise.core.plan import Closest, Needs, Plan, Share

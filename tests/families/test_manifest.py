@@ -166,6 +166,18 @@ def test_a_recorded_accuracy_is_read_back_and_comments_survive(folder: Path):
     assert "# as small as it gets" in (folder / MANIFEST).read_text()
 
 
+def test_a_manifest_that_is_a_link_stays_one(folder: Path, tmp_path: Path):
+    kept = tmp_path / "kept.toml"
+    (folder / MANIFEST).rename(kept)
+    (folder / MANIFEST).symlink_to(kept)
+    measured = Accuracy(value=0.75, items=8, dataset="new")
+
+    record_accuracy(folder, {"small": measured})
+
+    assert (folder / MANIFEST).is_symlink()
+    assert load_family(folder).model("small").accuracy == measured
+
+
 def test_an_accuracy_without_interval_has_wilsons(tiny_family: Family):
     accuracy = tiny_family.model("large").accuracy
 
