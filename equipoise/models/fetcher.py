@@ -16,6 +16,7 @@ from equipoise.models.holders import Holders
 _RETURN_S = 5.0  # how long holders that are all gone may take to come back
 _OTHER_PROCESS_S = 0.5
 _PAUSE_S = 0.05
+_PAUSES = 3  # as long as a chunk took, while tasks are here
 
 OnWrong = Callable[[ModelFile, tuple[str, ...]], None]  # a file was thrown away that these holders sent
 
@@ -31,12 +32,18 @@ class Fetched:
 
 
 class Fetcher:
-    """Fills a cache; what is needed at once goes before the rest. Lives on the event loop's thread."""
+    """Fills a cache; what is needed at once goes before the rest. Lives on the event loop's thread.
 
-    def __init__(self, cache: ModelCache, holders: Holders, on_wrong: OnWrong) -> None:
+    While this machine is `busy` with tasks, what nobody waits for comes in small chunks, a quarter of the time at most.
+    """
+
+    def __init__(
+        self, cache: ModelCache, holders: Holders, on_wrong: OnWrong, busy: Callable[[], bool] = lambda: False
+    ) -> None:
         self._cache = cache
         self._holders = holders
         self._on_wrong = on_wrong
+        self._busy = busy
         self._turns: dict[str, asyncio.Lock] = {}
         self._urgent: Counter[str] = Counter()  # files that somebody waits for
 
@@ -129,5 +136,9 @@ class Fetcher:
         while (here_bytes := part.size_bytes) < part.file.size_bytes:
             while self._urgent and not self._urgent[part.file.name]:
                 await asyncio.sleep(_PAUSE_S)
-            chunk = await self._holders.chunk(holder, part.file, here_bytes)
+            paced = self._busy() and not self._urgent[part.file.name]
+            began_s = asyncio.get_running_loop().time()
+            chunk = await self._holders.chunk(holder, part.file, here_bytes, small=paced)
             await asyncio.to_thread(part.append, chunk)
+            if paced:
+                await asyncio.sleep(_PAUSES * (asyncio.get_running_loop().time() - began_s))

@@ -16,7 +16,7 @@ from equipoise.models.description import ModelFile
 
 _ASK_S = 5.0
 _CHUNK_S = 15.0  # until a chunk is given up on
-_WANTED_CHUNK_S = 0.25  # so that others have the link often
+_WANTED_CHUNK_S = 0.1  # so that others have the link often
 _FIRST_BYTES = 1 << 16
 _NEWEST = 0.3  # what the latest chunk counts in a holder's speed
 
@@ -117,16 +117,17 @@ class Holders:
         message = _encode(FamilyMessage(identity=identity))
         return _decoded(_decode_family, await self._ask(holder, Verb.FAMILY, message, _ASK_S), holder)
 
-    async def chunk(self, holder: str, file: ModelFile, offset_bytes: int) -> bytes:
-        """The next part of a file, as large as the link to its holder lets it be. Raises NodeError."""
-        wanted_bytes = int(self._speed_bytes_per_s.get(holder, 0.0) * _WANTED_CHUNK_S)
+    async def chunk(self, holder: str, file: ModelFile, offset_bytes: int, *, small: bool = False) -> bytes:
+        """The next part of a file, as large as the link to its holder lets it be, or small. Raises NodeError."""
+        wanted_bytes = 0 if small else int(self._speed_bytes_per_s.get(holder, 0.0) * _WANTED_CHUNK_S)
         size_bytes = min(max(_FIRST_BYTES, wanted_bytes), CHUNK_BYTES, file.size_bytes - offset_bytes)
         message = ChunkMessage(sha256=file.sha256, offset_bytes=offset_bytes, size_bytes=size_bytes)
         began_s = asyncio.get_running_loop().time()
         chunk = await self._ask(holder, Verb.CHUNK, _encode(message), _CHUNK_S)
         if len(chunk) != size_bytes:
             raise NodeError(f"it sent {len(chunk)} bytes of a model file in place of {size_bytes}", node=holder)
-        self._learn_speed(holder, size_bytes / max(asyncio.get_running_loop().time() - began_s, 1e-6))
+        if not small:  # of which the way there and back takes more than its part
+            self._learn_speed(holder, size_bytes / max(asyncio.get_running_loop().time() - began_s, 1e-6))
         return chunk
 
     async def try_out(self, file: ModelFile) -> None:

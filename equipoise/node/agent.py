@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from equipoise.node.worker import TaskRefusedError, Worker
 
 M = TypeVar("M")
 Price = Callable[[str, tuple[bytes, ...]], Mapping[str, tuple[Profile, ...]]]  # family, samples -> by processor
+
+_MOMENT_S = 2.0
 
 _encode = msgspec.msgpack.encode
 _decode_task = msgspec.msgpack.Decoder(TaskMessage).decode
@@ -78,6 +81,7 @@ class NodeAgent:
         self._price = price
         self._wire = Wire(facts.link) if facts.link is not None else None
         self._draining = False
+        self._task_came_s = -math.inf
         self._refused = 0
         self._handlers: Mapping[Verb, Handler] = {}
 
@@ -109,8 +113,9 @@ class NodeAgent:
 
     @property
     def busy(self) -> bool:
-        """True if a task is here that is not done."""
-        return any(worker.status().queue_tasks for worker in self._workers.values())
+        """True if tasks are here, or came a moment ago: others may be on their way."""
+        recently = time.monotonic() < self._task_came_s + _MOMENT_S
+        return recently or any(worker.status().queue_tasks for worker in self._workers.values())
 
     async def drain(self, timeout_s: float) -> bool:
         """Take no more tasks, and wait until those that are here are done; False if some are not in time."""
@@ -168,6 +173,7 @@ class NodeAgent:
         return b""
 
     async def _infer(self, payload: bytes) -> bytes:
+        self._task_came_s = time.monotonic()
         message = _decoded(_decode_task, payload)
         arrived_s = await _travel(self._wire, len(payload))
         reply = await self._work_on(message, arrived_s)

@@ -92,7 +92,7 @@ class Stock:
         self._loop = asyncio.get_running_loop()
         self._cache = ModelCache(self.settings.folder / "files", self.settings.most_bytes)
         self._kept = KeptFamilies(self.settings.folder / "families")
-        self._fetcher = Fetcher(self._cache, self.holders, self._on_wrong)
+        self._fetcher = Fetcher(self._cache, self.holders, self._on_wrong, self.keeper.busy)
 
     async def run(self) -> None:
         """Look after the stock until this is cancelled; if the folder cannot be used, say so and do without."""
@@ -193,30 +193,38 @@ class Stock:
         await self.keeper.survey(family, tuple(adopted.files), False)
 
     async def _measure_all(self, adopted: _Adopted) -> None:
-        """Fetch and measure what was never measured here, the smallest first."""
+        """Fetch and measure what was never measured here."""
         wanted = self._wanted(adopted)
         for left, variant in zip(range(len(wanted), 0, -1), wanted, strict=True):
             self.repertoire.expect(adopted.identity, files=left)
             await self._measure(adopted, variant)
         self.repertoire.expect(adopted.identity, files=0)
-        complete = not self._wanted(adopted) and len(self.keeper.unmeasured(adopted.family)) < len(adopted.files)
+        complete = not self._outstanding(adopted) and len(self.keeper.unmeasured(adopted.family)) < len(adopted.files)
         if complete and (wanted or adopted.identity not in self._offered):
             self._offered.add(adopted.identity)
             self.log("profiled", family=adopted.family.name)
 
     def _wanted(self, adopted: _Adopted) -> list[str]:
-        """The variants that are still to be measured here, as far as they may be loaded and can be had."""
+        """The variants that are still to be measured here and whose files can be had now, the smallest first."""
+        files = adopted.files
+        can_be_had = (
+            model
+            for model in self._outstanding(adopted)
+            if files[model.name] in self._cache or self.holders.having(model.sha256)
+        )
+        return self._by_size(adopted, can_be_had)
+
+    def _outstanding(self, adopted: _Adopted) -> list[Model]:
+        """The variants that are still to be measured here, sooner or later."""
         unmeasured = self.keeper.unmeasured(adopted.family)
-        wanted = (
+        return [
             model
             for model in adopted.family.models
             if model.name in unmeasured
             and model.accuracy is not None
             and self.repertoire.may_load(model.sha256)
             and adopted.files[model.name].size_bytes <= self.settings.most_bytes
-            and (adopted.files[model.name] in self._cache or self.holders.having(model.sha256))
-        )
-        return self._by_size(adopted, wanted)
+        ]
 
     @staticmethod
     def _by_size(adopted: _Adopted, models: Iterable[Model]) -> list[str]:

@@ -180,6 +180,23 @@ async def test_a_chunk_of_another_size_than_asked_for_is_refused(network: Networ
         await network.fetcher.fetch(FILE)
 
 
+@pytest.mark.parametrize(("busy", "urgent"), [(True, False), (True, True), (False, False)])
+async def test_while_a_node_has_tasks_it_fetches_in_small_chunks_unless_a_task_waits_for_it(
+    network: Network, busy: bool, urgent: bool
+):
+    sizes: list[int] = []
+
+    async def noted(wanted: ChunkMessage) -> bytes:
+        sizes.append(wanted.size_bytes)
+        return await honest(wanted)
+
+    await network.add("a", noted)
+    fetcher = Fetcher(network.cache, network.holders, lambda file, sources: None, lambda: busy)
+    await fetcher.fetch(FILE, urgent=urgent)
+
+    assert (max(sizes) > 1 << 16) == (urgent or not busy)
+
+
 async def test_where_nobody_has_it_that_is_said(network: Network):
     with pytest.raises(ModelError, match="no node or client that is there has it"):
         await network.fetcher.fetch(FILE)
