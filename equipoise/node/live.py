@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Coroutine, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
-from equipoise.core.cluster import Node, Profile
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor
-from equipoise.errors import EquipoiseError, ModelError, NodeError
+from equipoise.errors import EquipoiseError, NodeError
 from equipoise.fabric.base import Verb
 from equipoise.fabric.config import ZenohSettings
 from equipoise.fabric.messages import NodeStatus
@@ -31,14 +30,11 @@ from equipoise.node.company import Company
 from equipoise.node.health import read_health
 from equipoise.node.log import NodeLog
 from equipoise.node.memory import ModelMemory
+from equipoise.node.profiler import Profiler
 from equipoise.node.repertoire import Repertoire
 from equipoise.node.stock import Keeper, Stock, StockSettings
-from equipoise.node.survey import PairAnswer, ProcessorsQuestion, ProfilesQuestion, ask_processors, ask_profiles
+from equipoise.node.survey import ProcessorsQuestion, ask_processors
 from equipoise.node.worker import Worker, WorkerSettings
-from equipoise.profiling.local import LocalProfiles, local_node
-from equipoise.profiling.measure import Measurement
-from equipoise.profiling.preparation import prepare_times_s
-from equipoise.profiling.together import Pair
 
 if TYPE_CHECKING:
     from equipoise.node.standing import Standing
@@ -88,11 +84,7 @@ class LiveNode:
     log: NodeLog
     repertoire: Repertoire = field(default_factory=Repertoire)
     superseded: asyncio.Event = field(default_factory=asyncio.Event)  # a node of this name was started after this one
-    _measured: dict[str, dict[Pair, Measurement]] = field(default_factory=dict)
-    _cannot_run: set[tuple[str, Pair]] = field(default_factory=set)  # families and pairs
-    _processors: tuple[LocalProcessor, ...] = ()
     _at_work: set[asyncio.Task[None]] = field(default_factory=set)
-    _unsigned: dict[str, Family] = field(default_factory=dict)  # families of which not every file may be loaded
     _standing: Standing | None = None
     _moving: asyncio.Lock = field(default_factory=asyncio.Lock)  # from one session to the next
     _found: dict[Path, str] = field(default_factory=dict)  # which family was last read from a folder
@@ -105,8 +97,9 @@ class LiveNode:
         if self.settings.membership is not None:
             from equipoise.node.standing import Standing  # noqa: PLC0415 - who is no member need not pay for it
 
-            self._standing = Standing(self.settings.membership, self.log, self._profile_signed)
+            self._standing = Standing(self.settings.membership, self.log, self._on_signed)
             self.repertoire = Repertoire(self._standing.may_load)
+        self._profiler = Profiler(repertoire=self.repertoire, data_folder=self.settings.data_folder, log=self.log)
 
     async def start(self) -> None:
         """Join the cluster and offer what is here. Raises EquipoiseError; then nothing is left, either."""
@@ -117,7 +110,7 @@ class LiveNode:
             self._fabric = await ZenohFabric.open(self._network())
             try:
                 await self._refuse_taken_name()
-                self._processors = await surveying
+                self._profiler.processors = await surveying
                 families = [new for folder in self.settings.families for new in await self._load_family(folder)]
                 await self._serve()
             except BaseException:
@@ -128,14 +121,14 @@ class LiveNode:
         self.log(
             "ready",
             node=self.settings.name,
-            processors=",".join(p.name for p in self._processors),
+            processors=",".join(p.name for p in self._profiler.processors),
             families=",".join(f.name for f in families) or None,
             insecure=self.settings.insecure or None,
             member_of=self.settings.membership and self.settings.membership.cluster,
             after_s=time.monotonic() - began_s,
         )
         for family in families:
-            self._spawn(self._profile(family))
+            self._spawn(self._profiler.profile(family))
         if self.settings.stock is not None:
             self._stock = self._stocked(self.settings.stock)
             self._spawn(self._stock.run())
@@ -192,7 +185,7 @@ class LiveNode:
                 self._shelf.take(identity)
         self.log("reloaded", node=self.settings.name, families=",".join(f.name for f in families) or None)
         for family in families:
-            self._spawn(self._profile(family))
+            self._spawn(self._profiler.profile(family))
 
     def _network(self) -> ZenohSettings:
         network = replace(self.settings.network, stays=True)
@@ -213,7 +206,7 @@ class LiveNode:
         identity = self._found[folder] = identity_of(family)
         if identity in self.repertoire.identities:
             return []
-        self.repertoire.add(family, missing=len(family.models) * len(self._processors))
+        self._profiler.take_in(family)
         with suppress(ValueError):  # an ending that no engine has, which is said when it is measured
             self._shelf.put(family, await asyncio.to_thread(describe, family))
         return [family]
@@ -237,9 +230,9 @@ class LiveNode:
             models_bytes=lambda: memory.used_bytes,
         )
         company = Company()
-        workers = {processor.name: self._worker(processor, memory, company) for processor in self._processors}
+        workers = {processor.name: self._worker(processor, memory, company) for processor in self._profiler.processors}
         host = self._fabric.host()
-        self._agent = NodeAgent(host, facts, self.repertoire, workers, price=self._price)
+        self._agent = NodeAgent(host, facts, self.repertoire, workers, price=self._profiler.price)
         await self._agent.start({Verb.CHARTER: self._standing.answer} if self._standing is not None else None)
         self._watch(host.instance)
         await self._hand_out()
@@ -252,8 +245,8 @@ class LiveNode:
 
     def _stocked(self, settings: StockSettings) -> Stock:
         keeper = Keeper(
-            survey=self._survey,
-            unmeasured=self._unmeasured,
+            survey=self._profiler.survey,
+            unmeasured=self._profiler.unmeasured,
             busy=lambda: self._agent.busy,
             signed=self._standing.may_adopt if self._standing is not None else lambda identity: True,
         )
@@ -320,106 +313,12 @@ class LiveNode:
         settings = WorkerSettings.of(processor)
         return Worker(self.repertoire, processor, settings=settings, memory=memory, company=company)
 
-    async def _profile(self, family: Family) -> None:
-        identity, began_s = identity_of(family), time.monotonic()
-        self._unsigned[identity] = family  # before the files are read: a charter may come meanwhile
-        refused = await asyncio.to_thread(self._refused, family)
-        self._settle_refused(identity, refused)
-        variants = tuple(model.name for model in family.models if model.name not in refused)
-        if await self._ask_profiles(family, variants, measure=True):
-            self.log("profiled", family=family.name, after_s=time.monotonic() - began_s)
-
-    async def _ask_profiles(self, family: Family, variants: Collection[str], *, measure: bool) -> bool:
-        """Learn what these variants cost here; False, and why is logged, if that fails."""
-        question = ProfilesQuestion(
-            family=family,
-            processors=self._processors,
-            variants=tuple(variants),
-            data_folder=self.settings.data_folder,
-            measure=measure,
-        )
-        try:
-            async with aclosing(ask_profiles(question)) as pairs:
-                async for pair in pairs:
-                    self._learn(identity_of(family), family, pair)
-        except EquipoiseError as error:
-            self.log("profiling failed", family=family.name, reason=error)
-            return False
-        return True
-
-    async def _survey(self, family: Family, variants: Collection[str], measure: bool) -> None:
-        """For the stock: until what it has measured is known, no plan is made with the family here."""
-        identity = identity_of(family)
-        try:
-            if measure:
-                self.repertoire.expect(identity, pairs=len(variants) * len(self._processors))
-            if not await self._ask_profiles(family, variants, measure=measure) and measure:
-                self._cannot_run |= {
-                    (identity, (processor.name, variant)) for processor in self._processors for variant in variants
-                }
-        finally:
-            self.repertoire.expect(identity, pairs=0)
-
-    def _unmeasured(self, family: Family) -> frozenset[str]:
-        """The variants that some processor has not been measured with yet, and could be."""
-        identity = identity_of(family)
-        measured = self._measured.get(identity, {})
-        return frozenset(
-            model.name
-            for model in family.models
-            for processor in self._processors
-            if (pair := (processor.name, model.name)) not in measured and (identity, pair) not in self._cannot_run
-        )
-
-    def _refused(self, family: Family) -> dict[str, ModelError]:
-        """The variants whose files may not be loaded, and why."""
-        found = {model.name: self._objection(identity_of(family), model.name) for model in family.models}
-        return {variant: objection for variant, objection in found.items() if objection is not None}
-
-    def _objection(self, identity: str, variant: str) -> ModelError | None:
-        try:
-            self.repertoire.refuse_unsigned(identity, variant)
-        except ModelError as error:
-            return error
-        return None
-
-    def _settle_refused(self, identity: str, refused: Mapping[str, ModelError]) -> None:
-        if not refused:
-            self._unsigned.pop(identity, None)
-        for variant, reason in refused.items():
-            self.log("not loaded", variant=variant, reason=reason)
-            for _ in self._processors:
-                self.repertoire.settle(identity)
-
-    def _profile_signed(self) -> None:
+    def _on_signed(self) -> None:
         """The cluster has signed other families: what was refused may be among them."""
-        for family in tuple(self._unsigned.values()):
-            self.repertoire.add(family, missing=len(family.models) * len(self._processors))
-            self._spawn(self._profile(family))
+        for family in self._profiler.unsigned:
+            self._profiler.take_in(family)
+            self._spawn(self._profiler.profile(family))
         self._holders.stir()
-
-    def _learn(self, identity: str, family: Family, pair: PairAnswer) -> None:
-        if pair.measurement is None:
-            self._cannot_run.add((identity, (pair.processor, pair.variant)))
-            self.log("cannot run", variant=pair.variant, processor=pair.processor, reason=pair.failure)
-        else:
-            measured = self._measured.setdefault(identity, {})
-            measured[pair.processor, pair.variant] = pair.measurement
-            for processor in self._described(family, measured).processors:
-                for profile in processor.profiles:
-                    self.repertoire.learn(identity, processor.name, profile)
-        self.repertoire.settle(identity)
-
-    def _price(self, identity: str, samples: tuple[bytes, ...]) -> Mapping[str, tuple[Profile, ...]]:
-        """Profiles for items like these: what it takes to prepare them depends on them."""
-        family = self.repertoire.family(identity)
-        node = self._described(family, self._measured.get(identity, {}), prepare_times_s(family, samples))
-        return {processor.name: self.repertoire.offered(identity, processor.profiles) for processor in node.processors}
-
-    def _described(
-        self, family: Family, measured: Mapping[Pair, Measurement], prepare_s: Mapping[str, float] | None = None
-    ) -> Node:
-        return local_node(family, self._processors, LocalProfiles(measured=measured, failures={}), prepare_s)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
