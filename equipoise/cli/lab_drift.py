@@ -15,7 +15,7 @@ from equipoise.cli.lab import lab_app
 from equipoise.cli.options import JsonOption
 from equipoise.cli.render import percent
 from equipoise.errors import UsageError
-from equipoise.lab.drift import DECIDERS, DRIFTS, RUNS, Drifted, trials
+from equipoise.lab.drift import BOARDS, DECIDERS, DRIFTS, RUNS, Drifted, trials
 from equipoise.lab.work import tried
 
 
@@ -23,12 +23,19 @@ from equipoise.lab.work import tried
 def drift(
     *,
     runs: Annotated[int, typer.Option("--runs", metavar="N", help="Requests per strategy and drift.")] = RUNS,
+    boards: Annotated[str, typer.Option("--boards", metavar="N", help="The paper's three, or ten.")] = "three",
+    strategy: Annotated[list[str] | None, typer.Option("--strategy", metavar="S", help="Only these.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Promises kept by every strategy, simulated on the paper's boards. Takes minutes."""
+    """Promises kept by every strategy, simulated on published boards. Takes minutes."""
     if runs < 1:
         raise UsageError(f"--runs must be at least 1, not {runs}")
-    found = list(tried(list(trials(runs)), jobs=1))
+    if boards not in BOARDS:
+        raise UsageError(f"--boards must be one of {', '.join(BOARDS)}, not {boards!r}")
+    unknown = next((name for name in strategy or () if name not in DECIDERS), None)
+    if unknown is not None:
+        raise UsageError(f"--strategy {unknown!r} is none that can be simulated here; known: {', '.join(DECIDERS)}")
+    found = list(tried(list(trials(runs, tuple(strategy or DECIDERS), boards)), jobs=1))
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
         return
@@ -44,7 +51,7 @@ def _table(found: list[Drifted]) -> Table:
     table.add_column("strategy")
     for kind in DRIFTS:
         table.add_column(kind, justify="right")
-    for name in DECIDERS:
+    for name in dict.fromkeys(one.strategy for one in found):
         table.add_row(name, *(_cell(one) for one in found if one.strategy == name))
     return table
 

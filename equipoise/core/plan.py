@@ -105,3 +105,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 return self.closest.most_accurate_at_deadline or self.closest.least_violation
             case WhenLate.STOP:
                 return None
+
+
+class HurriedPlan(Plan, frozen=True, kw_only=True):
+    """A plan that is quicker than it has to be, to be safe sooner against the loss of a node.
+
+    It is worth following for `for_s` seconds; then what has been saved can be spent.
+    """
+
+    for_s: float

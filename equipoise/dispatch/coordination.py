@@ -10,8 +10,8 @@ from equipoise.dispatch.dispatcher import Dispatcher
 from equipoise.dispatch.order import Shuffled
 from equipoise.dispatch.settings import Settings
 from equipoise.planning.fleet import Fleet
-from equipoise.planning.planner import plan as plan_with
 from equipoise.planning.strategies import strategy_named
+from equipoise.planning.underway import plan_underway
 
 
 def dispatcher_for(
@@ -38,5 +38,4 @@ class CachingPlanner:
         """Plan the rest. Raises PlanningError."""
         if self._fleet is None or self._fleet.cluster is not ask.cluster:
             self._fleet = Fleet.of(ask.cluster)
-        # an exact answer that takes seconds is of no use while the work goes on
-        return plan_with(ask.request, self._fleet, ask.conditions, self._strategy, settle_s=0.0)
+        return plan_underway(ask.request, self._fleet, ask.conditions, self._strategy)

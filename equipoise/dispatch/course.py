@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from equipoise.core.cluster import ProcessorId
-from equipoise.core.plan import Plan
+from equipoise.core.plan import HurriedPlan, Plan
 from equipoise.core.request import Prefer, Request, Requirement, WhenLate
 from equipoise.dispatch.lane import Lane, Quota
 from equipoise.dispatch.quotas import Sent, assign_quotas
@@ -39,6 +39,7 @@ class Course:
         self._not_before_s = -math.inf  # the next time to ask; also when an answer counts as lost
         self._pause_s = settings.plan_pause_s * len(lanes)  # of thousands of processors one always drifts
         self._sent: Sent = Counter()  # since the plan was asked for
+        self._review_s = math.inf  # when a plan that hurries has done so for long enough
 
     def want_now(self) -> None:
         """What a plan rests on has changed: processors, or items that nobody will be sent."""
@@ -64,7 +65,7 @@ class Course:
         """True if it is time to ask for a plan of the open items."""
         if self._asked is not None and now_s >= self._not_before_s:
             self._asked, self._wanted = None, True  # the answer got lost
-        self._wanted = self._wanted and open_items > 0
+        self._wanted = (self._wanted or now_s >= self._review_s) and open_items > 0
         able = any(lane.usable for lane in self._lanes.values())
         return self._wanted and self._asked is None and able and now_s >= self._not_before_s
 
@@ -72,7 +73,7 @@ class Course:
         """What to ask for; the answer is expected from now on."""
         if rest.left_s <= 0:
             self.concession = self.concession.next(self._when_late)
-        self._wanted, self._asked = False, rest
+        self._wanted, self._asked, self._review_s = False, rest, math.inf
         self._not_before_s = now_s + self._settings.ask_again_s
         self._sent.clear()
         return rest.request(wanted, self.concession)
@@ -96,6 +97,8 @@ class Course:
         A planner in a hurry may find less than it found when it had time. Energy still to be spent is not known
         here: then the plan is followed.
         """
+        if isinstance(plan, HurriedPlan):
+            return False
         quotas = [(lane, quota) for lane in self._lanes.values() for quota in lane.quotas]
         whole = all(lane.usable for lane, _ in quotas) and sum(quota.items for _, quota in quotas) == open_items
         if self._settings.pooled or plan.prefer is Prefer.ENERGY or not (whole and open_items):
@@ -125,6 +128,7 @@ class Course:
         self._not_before_s = now_s + self._pause_s
         self.replanned += self._planned
         self._planned = True
+        self._review_s = now_s + plan.for_s if isinstance(plan, HurriedPlan) else math.inf
         self._set_marks(now_s)
         return True
 
@@ -141,4 +145,4 @@ class Course:
     def next_s(self, now_s: float) -> float:
         """When to ask (again); inf if no plan is missing, or only an event can make asking useful."""
         waiting = (self._wanted or self._asked is not None) and self._not_before_s > now_s
-        return self._not_before_s if waiting else math.inf
+        return min(self._not_before_s if waiting else math.inf, self._review_s)

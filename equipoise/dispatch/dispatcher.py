@@ -41,6 +41,7 @@ from equipoise.dispatch.settings import Settings
 from equipoise.dispatch.sizing import next_task_items
 from equipoise.dispatch.stragglers import find_duplicate
 from equipoise.dispatch.tally import Tally
+from equipoise.planning.security import is_cautious
 
 _SOON_S = 0.001  # a wake-up is never due at once, however times round
 
@@ -102,6 +103,8 @@ class Dispatcher:
             self._course.want_now()
         elif self._course.follow(plan, self._pool.open_items, now_s):
             self._flight.hungry.update(self._lanes)
+            if self._settings.replan and is_cautious(self._request.requirement):
+                self._course.want_now()  # the first plan says what can be had; the next one, how to begin safely
         return self._go_on()
 
     def handle(self, event: Event) -> list[Command]:

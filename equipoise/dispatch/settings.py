@@ -30,7 +30,7 @@ class Settings:
     look_pause_s: float = 0.00001  # per processor, before stragglers are looked for again: a look takes as long
     belief_margin_s: float = 1.0  # later than any belief in its speed allows, plus this: the processor is suspected
     belief_margin: float = 0.05  # of the seconds left; the margin is no more than this
-    least_belief_margin_s: float = 0.1  # but no less than this: hosts and networks have hiccups
+    least_belief_margin_s: float = 0.2  # but no less than this: hosts and networks have hiccups
     patience_s: float = 10.0  # how long to wait for a return when no processor is left
     max_failures: int = 3  # in a row, of a processor with a variant; and of an item that was sent alone
 

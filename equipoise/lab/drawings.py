@@ -25,6 +25,7 @@ _DRIFTS = {
     "slow": "one board at half speed",
     "leaves": "one board unplugged",
     "profiles": "profiles up to 20 % off",
+    "all": "all three, one by one",
 }
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from equipoise.core.cluster import Cluster, Node, Processor, Profile
 from equipoise.core.request import Requirement
+from equipoise.lab.catalogue import published
 from equipoise.lab.grid import OURS, at_floor
 from equipoise.lab.paper import paper_boards
 from equipoise.planning.fleet import Fleet
@@ -28,9 +29,10 @@ DECIDERS = (*STRATEGIES, *ONLINE)  # all that can be simulated: what plans, and 
 
 DRIFTS = {
     "nothing": "nothing happens",
-    "slow": "one of the three boards runs at 50 % from a quarter of the deadline on",
-    "leaves": "one of the three boards is unplugged at a quarter of the deadline",
+    "slow": "one of the boards runs at 50 % from a quarter of the deadline on",
+    "leaves": "one of the boards is unplugged at a quarter of the deadline",
     "profiles": "every processor is up to 20 % faster or slower than its profile says",
+    "all": "wrong profiles, a board at 50 % from a quarter of the deadline on, and a board unplugged at half of it",
 }
 
 
@@ -49,16 +51,27 @@ class Trial(NamedTuple):
     drift: str
     strategy: str
     runs: int
+    boards: str = "three"
 
 
-def trials(runs: int, strategies: Sequence[str] = DECIDERS) -> Iterator[Trial]:
-    """Every strategy under every drift."""
-    return (Trial(drift, strategy, runs) for strategy in strategies for drift in DRIFTS)
+def trials(runs: int, strategies: Sequence[str] = DECIDERS, boards: str = "three") -> Iterator[Trial]:
+    """Every strategy under every drift, on one of BOARDS."""
+    return (Trial(drift, strategy, runs, boards) for strategy in strategies for drift in DRIFTS)
 
 
 def uncertain_boards() -> Cluster:
     """The paper's boards, with a spread that makes calls uncertain."""
-    cluster = paper_boards()
+    return uncertain(paper_boards())
+
+
+def ten_boards() -> Cluster:
+    """All ten published boards that run ncnn, with the variants that were measured on every one, likewise uncertain."""
+    catalogue = published("ncnn")
+    return uncertain(catalogue.cluster(board.name for board in catalogue.boards))
+
+
+def uncertain(cluster: Cluster) -> Cluster:
+    """The same with calls that scatter by SPREAD of their mean."""
     return msgspec.structs.replace(cluster, nodes=tuple(_spread_node(node) for node in cluster.nodes))
 
 
@@ -75,19 +88,24 @@ def _spread(profile: Profile) -> Profile:
     return msgspec.structs.replace(profile, latency_stddev_s=stddev_s)
 
 
+BOARDS = {"three": uncertain_boards, "ten": ten_boards}
+
+
 def scenario(cluster: Cluster, drift: str, run: int) -> Scenario:
     """One request for ITEMS items and what befalls it; the floor differs from run to run."""
     request = asked(cluster, run)
     assert request.requirement.deadline_s is not None
-    at_s = request.requirement.deadline_s / 4
-    events: dict[str, Load | Leaves] = {
-        "slow": Load(at_s=at_s, fraction=1 / 3, speed=0.5),
-        "leaves": Leaves(at_s=at_s, fraction=1 / 3),
+    at_s, one = request.requirement.deadline_s / 4, 1 / len(cluster.nodes)
+    slow = Load(at_s=at_s, fraction=one, speed=0.5)
+    events: dict[str, tuple[Load | Leaves, ...]] = {
+        "slow": (slow,),
+        "leaves": (Leaves(at_s=at_s, fraction=one),),
+        "all": (slow, Leaves(at_s=2 * at_s, fraction=one)),
     }
     return Scenario(
         requests=(request,),
-        events=(events[drift],) if drift in events else (),
-        truth=Truth(speed_error=0.2 if drift == "profiles" else 0.0),
+        events=events.get(drift, ()),
+        truth=Truth(speed_error=0.2 if drift in {"profiles", "all"} else 0.0),
     )
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TypeVar
 
-from equipoise.lab.drift import Drifted, Trial, drifted, uncertain_boards
+from equipoise.lab.drift import BOARDS, Drifted, Trial, drifted
 from equipoise.lab.paper import Case, Result, answer
 
 Todo = TypeVar("Todo")
@@ -21,7 +21,7 @@ def answered(cases: Sequence[Case], jobs: int) -> Iterator[Result]:
 
 
 def tried(trials: Sequence[Trial], jobs: int) -> Iterator[Drifted]:
-    """What came of the trials on the paper's boards, in their order, worked on by so many processes at once."""
+    """What came of the trials, in their order, worked on by so many processes at once."""
     return _side_by_side(_try, trials, jobs)
 
 
@@ -38,4 +38,4 @@ def _answer(case: Case) -> Result:
 
 
 def _try(trial: Trial) -> Drifted:
-    return drifted(uncertain_boards(), *trial)
+    return drifted(BOARDS[trial.boards](), trial.drift, trial.strategy, trial.runs)

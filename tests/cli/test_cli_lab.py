@@ -60,7 +60,7 @@ def test_the_drift_and_the_time_lines_are_written_as_json_and_csv(study):
     with (out / "timelines.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
 
-    assert {row["drift"] for row in drift} == {"nothing", "slow", "leaves", "profiles"}
+    assert {row["drift"] for row in drift} == {"nothing", "slow", "leaves", "profiles", "all"}
     assert {row["strategy"] for row in drift} >= {"equipoise", "work-stealing", "join-shortest-queue", "bandit"}
     for line in numbers["time_lines"]:
         mine = [row for row in rows if row["strategy"] == line["strategy"]]
@@ -206,7 +206,7 @@ def test_under_drift_every_strategy_meets_the_same_requests():
     rows = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
     assert {row["strategy"] for row in rows} >= {"equipoise", "milp", "work-stealing", "uniform", "infaas", "bandit"}
-    assert {row["drift"] for row in rows} == {"nothing", "slow", "leaves", "profiles"}
+    assert {row["drift"] for row in rows} == {"nothing", "slow", "leaves", "profiles", "all"}
     assert all(row["attainment"]["requests"] == 1 for row in rows)
     assert all(
         row["attainment"]["kept"] == 1 for row in rows if (row["strategy"], row["drift"]) == ("equipoise", "nothing")

@@ -20,7 +20,7 @@ def drift_figure(found: Sequence[Drifted], titles: Mapping[str, str]) -> Figure:
     """
     cells = {(one.drift, one.strategy): one for one in found}
     names = sorted({one.strategy for one in found}, key=lambda name: (_mean(found, name), name == OURS))
-    figure = new_figure(9.6, 0.9 + 0.32 * len(names))
+    figure = new_figure(11.4, 0.9 + 0.32 * len(names))
     for axes, (kind, title) in zip(figure.subplots(1, len(titles), sharey=True), titles.items(), strict=True):
         for row, name in enumerate(names):
             _bar(axes, row, cells[kind, name], BLUE if name == OURS else "#9fb3c2")
