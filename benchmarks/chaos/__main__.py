@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -34,12 +35,14 @@ def main() -> int:
 
     def tell(phase: str, one: Attempt) -> None:
         harms = ", ".join(one.harms) or "nothing"
-        ended = "killed" if one.code is None else f"exit code {one.code}"
+        ended = f"{'gone on with, ' if one.resumed else ''}exit code {one.code}"
         print(f"{time.monotonic() - began_s:7.1f} s  {phase} {one.number}: {harms}; {ended}, {one.answered} answers")
         for sentence in one.wrong[:5]:
             print(f"    WRONG: {sentence}")
         sys.stdout.flush()
 
+    for number in (signal.SIGINT, signal.SIGTERM):  # what was found so far is told all the same
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="equipoise-chaos-") as folder:
         campaign = run_campaign(Path(folder), settings, tell)
     asked.out.mkdir(parents=True, exist_ok=True)

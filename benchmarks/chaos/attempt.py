@@ -20,7 +20,7 @@ from tests.network.lan import Process
 
 _LOOK_AGAIN_S = 0.005
 _ENDS_WITHIN_S = 90.0
-_BEGINS_WITHIN_S = 30.0
+_BEGINS_WITHIN_S = 120.0
 _ENOUGH_S = 20.0  # until a board that is not back in use is given up on
 KEPT, BROKEN = 0, 4
 
@@ -30,7 +30,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     harms: tuple[str, ...]
-    code: int | None  # of the command; None if it was killed
+    code: int  # of the command, or of the one that went on with it
+    resumed: bool  # because its coordinator was killed
     latency_s: float | None
     answered: int
     unanswered: int
@@ -78,33 +79,58 @@ def attempt(
     boards: Boards, work: Work, number: int, harms: Sequence[Harm], *, deadline_s: float, until_back: bool = False
 ) -> Attempt:
     """Run a request and do it these harms; `until_back` interrupts it once the harmed board is in use again."""
-    folder = boards.laptop.folder
-    out, log, receipt = (folder / f"{number}.{ending}" for ending in ("jsonl", "log.jsonl", "receipt.json"))
+    files = Files(boards.laptop.folder, number)
     process = boards.coordinate(
         [
-            *(str(work.inputs), "--deadline-s", f"{deadline_s:g}", "--min-accuracy", f"{work.floor:g}"),
-            *("--nodes", str(len(boards.boards) - 1), "--seed", str(number), "--best-effort"),
-            *("--out", out.name, "--log", log.name, "--receipt", receipt.name),
+            *(str(work.inputs), "--family", str(boards.family), "--cluster", "live"),
+            *("--deadline-s", f"{deadline_s:g}", "--min-accuracy", f"{work.floor:g}", "--best-effort"),
+            *("--nodes", str(len(boards.boards) - 1), "--seed", str(number)),
+            *("--out", files.out.name, "--log", files.log.name, "--receipt", files.receipt.name),
         ]
     )
-    course = Course(boards=boards, process=process, log=log)
+    course = Course(boards=boards, process=process, log=files.log)
     _follow(course, harms, until_back=until_back)
-    rows, lines = json_lines(out), course.lines()
-    told = msgspec.json.decode(receipt.read_bytes()) if receipt.exists() else None
-    wrong = [*_wrong_ending(course, told), *checks.wrong_answers(work, rows, lines)]
+    wrong: list[str] = []
+    if course.killed:
+        wrong += checks.wrong_remains(json_lines(files.out), files.told())
+        process = _go_on(boards, files, deadline_s)
+    rows, told = json_lines(files.out), files.told()
+    wrong += _wrong_ending(process, told)
+    wrong += checks.wrong_answers(work, rows, [course.lines(), json_lines(files.log_of_the_rest)])
     if told is not None:
-        wrong += checks.wrong_remains(rows, told) if course.killed else checks.wrong_receipt(work, rows, told)
+        wrong += checks.wrong_receipt(work, rows, told)
     return Attempt(
         number=number,
         harms=tuple(map(str, harms)),
-        code=None if course.killed else process.popen.returncode,
+        code=process.popen.returncode,
+        resumed=course.killed,
         latency_s=told["latency_s"] if told else None,
         answered=len(rows),
         unanswered=len(work.items) - len(rows),
         resent=told["resent"] if told else 0,
         wrong=tuple(wrong),
-        recoveries=tuple(_recoveries(course, lines)),
+        recoveries=tuple(_recoveries(course, course.lines())),
     )
+
+
+class Files:
+    """What a request writes."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.out, self.receipt = folder / f"{number}.jsonl", folder / f"{number}.receipt.json"
+        self.log, self.log_of_the_rest = folder / f"{number}.log.jsonl", folder / f"{number}.rest.log.jsonl"
+
+    def told(self) -> dict[str, Any] | None:
+        """The receipt, if there is one."""
+        return msgspec.json.decode(self.receipt.read_bytes()) if self.receipt.exists() else None
+
+
+def _go_on(boards: Boards, files: Files, deadline_s: float) -> Process:
+    """Have another coordinator go on with the request of one that was killed, to its end."""
+    anew = ("--deadline-s", f"{deadline_s:g}", "--log", files.log_of_the_rest.name)
+    process = boards.coordinate(["--resume", files.receipt.name, *anew])
+    process.wait()
+    return process
 
 
 def _follow(course: Course, harms: Sequence[Harm], *, until_back: bool) -> None:
@@ -143,15 +169,13 @@ def _is_back_or_hopeless(course: Course, harms: Sequence[Harm]) -> bool:
     mended = {harm.board: course.undone[harm] for harm in harms if harm.board is not None}
     if any(time.time() > at + _ENOUGH_S for at in mended.values()):
         return True
-    return all(back_at_s(lines, board, at - started(lines)) is not None for board, at in mended.items())
+    return bool(lines) and all(back_at_s(lines, board, at - started(lines)) for board, at in mended.items())
 
 
-def _wrong_ending(course: Course, receipt: dict[str, Any] | None) -> Sequence[str]:
-    code = course.process.popen.returncode
-    if course.killed:
-        return ()
+def _wrong_ending(process: Process, receipt: dict[str, Any] | None) -> Sequence[str]:
+    code = process.popen.returncode
     if code not in (KEPT, BROKEN):
-        return (f"the command ended with {code}: {course.process.stderr[-2000:]}",)
+        return (f"the command ended with {code}: {process.stderr[-2000:]}",)
     return () if receipt is not None else (f"the command ended with {code} and without a receipt",)
 
 

@@ -169,7 +169,7 @@ class Boards:
 
     def coordinate(self, arguments: Sequence[str]) -> lans.Process:
         """Start `equipoise run` on the laptop."""
-        process = self.laptop.equipoise("run", *arguments, "--family", str(self.family), "--cluster", "live")
+        process = self.laptop.equipoise("run", *arguments)
         self.coordinators.append(process)
         return process
 

@@ -1,21 +1,23 @@
-"""The campaign: warm-up, a faultless run, a run under faults, and links and nodes that are harmed one at a time."""
+"""The campaign: warm-up, a faultless run, boards that are harmed one at a time, and a run under faults."""
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec import field
 
 from benchmarks.chaos.attempt import Attempt, attempt, settled
 from benchmarks.chaos.boards import FOUR, Boards, Footprint, boards_on_hosts
-from benchmarks.chaos.harm import CUTS, SPARED, Harm, draw
+from benchmarks.chaos.harm import Harm, draw, harms_one_at_a_time
 from benchmarks.chaos.work import Work, work_in
 
 _SETTLES_WITHIN_S = 15.0
-_HARMED_AFTER_S = 1.0
 
 OnAttempt = Callable[[str, Attempt], None]
 
@@ -52,10 +54,12 @@ class Campaign(msgspec.Struct, kw_only=True):
 
     seed: int
     family: str
-    faultless: list[Attempt]
-    faulty: list[Attempt]
-    mended: list[Attempt]
-    memory: list[Memory]
+    faultless: list[Attempt] = []
+    faulty: list[Attempt] = []
+    mended: list[Attempt] = []
+    memory: list[Memory] = []
+    load: list[float] = []  # of the whole machine, after each request: how many processes want to run
+    cpus: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -69,44 +73,40 @@ class Campaign(msgspec.Struct, kw_only=True):
 
 
 def run_campaign(folder: Path, settings: Settings, on_attempt: OnAttempt = lambda phase, one: None) -> Campaign:
-    """Do it all on hosts of its own, in `folder`. Raises RuntimeError if they cannot be built here."""
+    """Do it all on hosts of its own, in `folder`; Ctrl-C ends it early. Raises RuntimeError if they cannot be built."""
     short, long = folder / "short", folder / "long"
     short.mkdir()
     long.mkdir()
     work = work_in(short, settings.items, settings.variants)
-    with boards_on_hosts(folder, work.family, FOUR) as boards:
-        going = _Going(boards, settings, on_attempt)
+    campaign = Campaign(seed=settings.seed, family=work.family.name)
+    with suppress(KeyboardInterrupt), boards_on_hosts(folder, work.family, FOUR) as boards:
+        going = _Going(boards, settings, campaign, on_attempt)
         for _ in range(settings.warm_up):
             going.once("warm-up", work, ())
-        faultless = [going.once("faultless", work, ()) for _ in range(settings.faultless)]
+        for _ in range(settings.faultless):
+            campaign.faultless.append(going.once("faultless", work, ()))
         going.limit()
+        long_work = work_in(long, settings.long_items, settings.variants)
+        for harm in harms_one_at_a_time(settings.mended_after_s, tuple(boards.boards)):
+            campaign.mended.append(going.once("mended", long_work, (harm,), long=True))
         chance = random.Random(settings.seed)
-        faulty = [
-            going.once("faulty", work, draw(chance, tuple(boards.boards), 0.6 * settings.deadline_s))
-            for _ in range(settings.faulty)
-        ]
-        mended = list(going.mended(work_in(long, settings.long_items, settings.variants)))
-    return Campaign(
-        seed=settings.seed,
-        family=work.family.name,
-        faultless=faultless,
-        faulty=faulty,
-        mended=mended,
-        memory=going.memory,
-    )
+        for _ in range(settings.faulty):
+            harms = draw(chance, tuple(boards.boards), 0.6 * settings.deadline_s)
+            campaign.faulty.append(going.once("faulty", work, harms))
+    return campaign
 
 
 class _Going:
     """The campaign under way."""
 
-    def __init__(self, boards: Boards, settings: Settings, on_attempt: OnAttempt) -> None:
+    def __init__(self, boards: Boards, settings: Settings, campaign: Campaign, on_attempt: OnAttempt) -> None:
         self._boards = boards
         self._settings = settings
+        self._campaign = campaign
         self._on_attempt = on_attempt
         self._requests = 0
         self._seen: list[Mapping[str, Footprint]] = []
         self._limits: dict[str, Footprint] = {}
-        self.memory: list[Memory] = []
 
     def once(self, phase: str, work: Work, harms: Sequence[Harm], *, long: bool = False) -> Attempt:
         """One request; then whatever it left has gone, or is told."""
@@ -117,6 +117,7 @@ class _Going:
         one = msgspec.structs.replace(one, wrong=(*one.wrong, *left))
         self._seen.append(found)
         self._remember(found)
+        self._campaign.load.append(os.getloadavg()[0])
         self._on_attempt(phase, one)
         return one
 
@@ -133,19 +134,9 @@ class _Going:
             for name in self._boards.boards
         }
 
-    def mended(self, work: Work) -> Iterator[Attempt]:
-        """Long requests, each with one board that is cut off, frozen or killed for a while."""
-        names = [name for name in self._boards.boards if name != SPARED]
-        for number, for_s in enumerate(self._settings.mended_after_s):
-            kinds = (f"cut {CUTS[number % 3]}", f"cut {CUTS[(number + 1) % 3]}", ("frozen", "killed")[number % 2])
-            for turn, kind in enumerate(kinds):
-                board = names[(number + turn) % len(names)]
-                harm = Harm(kind=kind, board=board, at_s=_HARMED_AFTER_S, for_s=for_s)
-                yield self.once("mended", work, (harm,), long=True)
-
     def _remember(self, found: Mapping[str, Footprint]) -> None:
         for name, footprint in found.items():
-            self.memory.append(
+            self._campaign.memory.append(
                 Memory(
                     board=name,
                     life=self._boards.boards[name].lives,

@@ -13,28 +13,39 @@ Row = Mapping[str, Any]
 _SPARE_THREADS, _SPARE_FILES = 8, 6  # beyond the most that was seen without faults: pools that grow when first needed
 
 
-def wrong_answers(work: Work, rows: Sequence[Row], log: Sequence[Row]) -> Iterator[str]:
-    """Items that are answered twice, by another task than the log says, or not as their variant does."""
+def wrong_answers(work: Work, rows: Sequence[Row], logs: Sequence[Sequence[Row]]) -> Iterator[str]:
+    """Items that are answered twice, by another task than the logs say, or not as their variant does.
+
+    logs   one, and another one for each time that the request was gone on with
+    """
     index = {work.items.name(number): number for number in range(len(work.items))}
     for item, times in Counter(row["item"] for row in rows).items():
         if times > 1:
             yield f"{item} is answered {times} times"
-    tasks = {sent["task"]: sent for line in log for sent in line.get("sent", ())}
-    accepted = Counter(item for line in log for item in line.get("accepted", ()))
-    yield from (f"item {item} was accepted {times} times" for item, times in accepted.items() if times > 1)
-    by = {item: tasks[line["task"]] for line in log for item in line.get("accepted", ())}
+    by: dict[int, list[Row]] = {}
+    for log in logs:
+        yield from _accepted_twice(log)
+        tasks = {sent["task"]: sent for line in log for sent in line.get("sent", ())}
+        for line in log:
+            for item in line.get("accepted", ()):
+                by.setdefault(item, []).append(tasks[line["task"]])
     for row in rows:
         item = index[row["item"]]
-        yield from _wrong_answer(work, item, row, by.get(item))
+        yield from _wrong_answer(work, item, row, by.get(item, []))
 
 
-def _wrong_answer(work: Work, item: int, row: Row, task: Row | None) -> Iterator[str]:
+def _accepted_twice(log: Sequence[Row]) -> Iterator[str]:
+    accepted = Counter(item for line in log for item in line.get("accepted", ()))
+    yield from (f"item {item} was accepted {times} times" for item, times in accepted.items() if times > 1)
+
+
+def _wrong_answer(work: Work, item: int, row: Row, tasks: Sequence[Row]) -> Iterator[str]:
     if "error" in row:
         yield f"{row['item']} is called unreadable: {row['error']}"
         return
-    if task is None or item not in task["items"]:
+    if not any(item in task["items"] for task in tasks):
         yield f"{row['item']} is answered, but was accepted from no task that had it"
-    elif any(task[name] != row[name] for name in ("node", "processor", "variant")):
+    elif all(any(task[name] != row[name] for name in ("node", "processor", "variant")) for task in tasks):
         yield f"{row['item']} is answered by another processor or variant than its task's"
     if (objection := work.objection(item, dict(row))) is not None:
         yield f"{row['item']}: {objection}"
@@ -54,8 +65,11 @@ def wrong_receipt(work: Work, rows: Sequence[Row], receipt: Row) -> Iterator[str
         yield "the receipt calls its promises kept, with items unanswered"
 
 
-def wrong_remains(rows: Sequence[Row], receipt: Row) -> Iterator[str]:
+def wrong_remains(rows: Sequence[Row], receipt: Row | None) -> Iterator[str]:
     """What a coordinator that was killed acknowledged, but has not left behind."""
+    if receipt is None:
+        yield "a coordinator was killed that had not written a receipt"
+        return
     acknowledged = receipt["origin"]["predictions"]
     if acknowledged is not None and acknowledged["lines"] > len(rows):
         yield f"the receipt acknowledges {acknowledged['lines']} answers, the file has {len(rows)}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.chaos.boards import Board
 
 SPARED = "ada"  # never killed, so that one node's memory can be watched from beginning to end
 CUTS = ("both", "to-host", "from-host")
+_ALONE_AFTER_S = 1.0
 
 
 def _start_again(board: Board) -> None:
@@ -67,3 +68,13 @@ def draw(chance: random.Random, boards: Sequence[str], within_s: float) -> tuple
 def _harm(chance: random.Random, board: str, within_s: float) -> Harm:
     kind = chance.choice([name for name, kind in KINDS.items() if not (kind.fatal and board == SPARED)])
     return Harm(kind=kind, board=board, at_s=chance.uniform(0.0, within_s), for_s=chance.uniform(*KINDS[kind].lasts_s))
+
+
+def harms_one_at_a_time(lengths_s: Sequence[float], boards: Sequence[str]) -> Iterator[Harm]:
+    """For each length two cuts in different directions, and a board that is frozen or killed for so long."""
+    victims = [board for board in boards if board != SPARED]
+    for number, for_s in enumerate(lengths_s):
+        kinds = (f"cut {CUTS[number % 3]}", f"cut {CUTS[(number + 1) % 3]}", ("frozen", "killed")[number % 2])
+        for turn, kind in enumerate(kinds):
+            board = victims[(number + turn) % len(victims)]
+            yield Harm(kind=kind, board=board, at_s=_ALONE_AFTER_S, for_s=for_s)

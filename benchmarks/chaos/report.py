@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.chaos.attempt import BROKEN, KEPT, Attempt
+from benchmarks.chaos.attempt import BROKEN, KEPT
 from benchmarks.chaos.campaign import Campaign, Memory
 from benchmarks.chaos.harm import SPARED
 from benchmarks.chaos.recovery import Recovery
@@ -59,7 +59,8 @@ def times(campaign: Campaign, measure: Measure) -> list[float]:
 def report(campaign: Campaign) -> str:
     """Everything, in Markdown."""
     parts = (
-        f"Campaign of seed {campaign.seed}, family {campaign.family}.",
+        f"Campaign of seed {campaign.seed}, family {campaign.family}; on {campaign.cpus} cores, for which "
+        f"{median(campaign.load):.1f} processes competed at the median, those of others included.",
         _requests_table(campaign),
         _recovery_table(campaign),
         _memory_sentence(campaign.memory),
@@ -70,21 +71,19 @@ def report(campaign: Campaign) -> str:
 
 def _requests_table(campaign: Campaign) -> str:
     heads = (
-        *("requests", "", "both promises kept", "late or below the floor", "coordinator killed"),
+        *("requests", "", "both promises kept", "late or below the floor"),
+        "gone on with after the coordinator's death",
         *("items answered", "named as unanswered", "sent again"),
     )
     rows = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name, attempts in (("faultless", campaign.faultless), ("under faults", campaign.faulty)):
-        counts = [sum(one.code == code for one in attempts) for code in (KEPT, BROKEN, None)]
-        figures = (len(attempts), *counts, *(_total(attempts, what) for what in ("answered", "unanswered", "resent")))
+        counts = [sum(one.code == code for one in attempts) for code in (KEPT, BROKEN)]
+        totals = (
+            sum(getattr(one, what) for one in attempts) for what in ("resumed", "answered", "unanswered", "resent")
+        )
+        figures = (len(attempts), *counts, *totals)
         rows.append(f"| {name} | " + " | ".join(map(str, figures)) + " |")
     return "\n".join(rows)
-
-
-def _total(attempts: Sequence[Attempt], what: str) -> int:
-    if what == "unanswered":  # of those that were followed to the end
-        return sum(one.unanswered for one in attempts if one.code in (KEPT, BROKEN))
-    return sum(getattr(one, what) for one in attempts)
 
 
 def _recovery_table(campaign: Campaign) -> str:

@@ -142,7 +142,7 @@ def _closest(plan: Plan, request: Request) -> Plan:
 async def _carry_out(errand: Errand, plan: Plan, access: Access, *, receipt: Path | None, log: Path | None) -> Done:
     async with access.open(plan, errand.seen) as reached:
         with (
-            RequestLog(log) if log is not None else nullcontext() as noted,
+            _log(errand, log) if log is not None else nullcontext() as noted,
             _predictions(errand) as predictions,
             LiveView(console_for(sys.stderr), plan, title=access.title) as view,
             interrupted_by(signal.SIGINT) as interrupt,
@@ -186,6 +186,10 @@ def _job(errand: Errand, plan: Plan, access: Access, cluster: Cluster) -> Job:
         ),
         earlier=earlier,
     )
+
+
+def _log(errand: Errand, path: Path) -> RequestLog:
+    return RequestLog(path, errand.earlier.left if errand.earlier is not None else None)
 
 
 def _predictions(errand: Errand) -> AbstractContextManager[PredictionFile | None]:

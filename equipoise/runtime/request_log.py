@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,11 +42,13 @@ class RequestLog:
     """Writes a line per event to a file; it may be given to `Hooks.on_step`.
 
     Every line is handed to the operating system whole. A disk that is full ends the log, not the request: `error`
-    then says so. Creating it empties an existing file.
+    then says so. Creating it empties an existing file. Items are told by their place in the inputs; `left` has the
+    places of those that the request is about, if not all.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, left: Sequence[int] | None = None) -> None:
         self.path = path
+        self._left = left
         self.error: OutputError | None = None
         self._began_s: float | None = None
         try:
@@ -65,8 +67,8 @@ class RequestLog:
         if self._began_s is None:
             self._began_s = time.monotonic()  # the event loop's clock, and so that of events
             began = dt.datetime.now(dt.timezone.utc).isoformat()
-            self._write({"after_s": 0.0, "event": "started", "time": began} | _done_about_it(commands))
-        elif event is not None and (told := line_of(event, commands)):
+            self._write({"after_s": 0.0, "event": "started", "time": began} | _done_about_it(commands, self._left))
+        elif event is not None and (told := line_of(event, commands, self._left)):
             self._write({"after_s": round(event.now_s - self._began_s, 6)} | told)
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -78,15 +80,15 @@ class RequestLog:
             self.error = OutputError(f"cannot be written any more: {e.strerror}", path=self.path)
 
 
-def line_of(event: Event, commands: Iterable[Command]) -> dict[str, Any]:
+def line_of(event: Event, commands: Iterable[Command], left: Sequence[int] | None = None) -> dict[str, Any]:
     """What happened and what was done about it as plain data; empty if that is nothing worth a line."""
-    done = _done_about_it(commands)
+    done = _done_about_it(commands, left)
     if isinstance(event, Tick) and not done:
         return {}
-    return _told(event) | done
+    return _told(event, left) | done
 
 
-def _told(event: Event) -> dict[str, Any]:
+def _told(event: Event, left: Sequence[int] | None) -> dict[str, Any]:
     facts: dict[str, Any] = {"event": _WORDS[type(event)]}
     if isinstance(event, PlanReady):
         shares = [{name: getattr(share, name) for name in _SHARE} for share in event.plan.shares]
@@ -96,23 +98,26 @@ def _told(event: Event) -> dict[str, Any]:
         return facts | {"node": event.node.name, "processors": processors}
     facts |= msgspec.to_builtins(event)
     del facts["now_s"]
+    if isinstance(event, TaskDone):
+        facts["bad_items"] = _places(event.bad_items, left)
     return facts
 
 
-def _done_about_it(commands: Iterable[Command]) -> dict[str, Any]:
+def _done_about_it(commands: Iterable[Command], left: Sequence[int] | None) -> dict[str, Any]:
     done: dict[str, Any] = {}
     for command in commands:
         match command:
             case SendTask():
-                done.setdefault("sent", []).append(_sent(command))
+                done.setdefault("sent", []).append(_sent(command) | {"items": _places(command.items, left)})
             case AbandonTask(task=task):
                 done.setdefault("abandoned", []).append(task)
             case AcceptAnswers(items=items):
-                done["accepted"] = list(items)
+                done["accepted"] = _places(items, left)
             case AskForPlan():
                 done["asked_for_plan"] = _asked(command)
             case Finish(outcome=outcome, unanswered=unanswered, reason=reason):
-                done["finished"] = {"outcome": outcome.value, "unanswered": list(unanswered), "reason": reason}
+                places = _places(unanswered, left)
+                done["finished"] = {"outcome": outcome.value, "unanswered": places, "reason": reason}
             case WakeAt():
                 pass  # whatever comes of it is an event of its own
             case _:
@@ -126,8 +131,11 @@ def _sent(command: SendTask) -> dict[str, Any]:
         "node": command.pid.node,
         "processor": command.pid.processor,
         "variant": command.variant,
-        "items": list(command.items),
     }
+
+
+def _places(items: Sequence[int], left: Sequence[int] | None) -> list[int]:
+    return list(items) if left is None else [left[item] for item in items]
 
 
 def _asked(ask: AskForPlan) -> dict[str, Any]:

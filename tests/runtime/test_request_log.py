@@ -86,6 +86,18 @@ def test_every_command_that_matters_is_told(command: Command, told: dict[str, An
     assert (line["event"], line["task"], line["busy_s"]) == ("answered", 3, 0.5)
 
 
+def test_of_a_request_that_is_gone_on_with_items_are_told_by_their_place_in_all_the_inputs(tmp_path: Path):
+    with RequestLog(tmp_path / "log.jsonl", left=(7, 9, 12)) as log:
+        log(None, [send(0, PI, 2, 0)])
+        done = TaskDone(now_s=time.monotonic(), task=0, busy_s=0.1, bad_items=(0,))
+        log(done, [AcceptAnswers(task=0, items=(2, 0)), Finish(outcome=Outcome.STOPPED, unanswered=(1,))])
+
+    start, answered = lines(tmp_path / "log.jsonl")
+    assert start["sent"][0]["items"] == [12, 7]
+    assert (answered["accepted"], answered["bad_items"]) == ([12, 7], [7])
+    assert answered["finished"]["unanswered"] == [9]
+
+
 def test_being_woken_for_nothing_is_not_worth_a_line(tmp_path: Path):
     with RequestLog(tmp_path / "log.jsonl") as log:
         log(None, [])
