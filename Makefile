@@ -32,7 +32,7 @@ format: $(VENV)/.installed  ## put the source into shape
 
 bench: $(VENV)/.installed  ## run every benchmark; figures go to out/
 	@mkdir -p out
-	@for bench in benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+	@for bench in benchmarks/bench_*.py; do echo "== $$bench"; PYTHONPATH=. $(BIN)/python $$bench || exit 1; done
 
 paper: $(VENV)/.installed  ## the paper's evaluation: every figure of the laboratory, as a page in out/paper
 	$(BIN)/equipoise lab paper --out out/paper

@@ -15,6 +15,7 @@ from equipoise.profiling.feedback import SpeedEstimator
 _SLOWEST_BELIEVED = 3.0  # times its predicted duration: what a page fault storm or a thermal step can do
 _SPREADS_BELIEVED = 6.0
 _SPREADS_USUAL = 3.0  # beyond it a task is late rather than within its scatter
+_LOST_ROUND_TRIPS = 5
 _LEAST_RUN_S = 1e-9  # no clock resolves less, and nothing can be learned from it
 
 
@@ -195,11 +196,12 @@ class Lane:
     def covers_travel(self) -> bool:
         """True if what waits behind its head lasts until a task like the last one, sent when the head ends, is there.
 
-        A task lasts as long as processor or link need for it, whichever is slower.
+        A task lasts as long as processor or link need for it, whichever is slower. A packet that is lost holds up all
+        that follow it for some round trips: what waits lasts for these, too.
         """
         in_flight = list(self.tasks.values())
         lasts_s = sum(max(self.work_s(task), self.uplink.transfer_s(task.size_bytes)) for task in in_flight[1:])
-        return not in_flight or lasts_s >= in_flight[-1].travel_s
+        return not in_flight or lasts_s >= in_flight[-1].travel_s + _LOST_ROUND_TRIPS * self.uplink.link.latency_s
 
     @property
     def turn(self) -> float:

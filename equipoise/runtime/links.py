@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from statistics import median
 
 from equipoise.core.cluster import Link
 from equipoise.fabric.base import Fabric, Verb
@@ -11,12 +12,11 @@ from equipoise.fabric.base import Fabric, Verb
 _PINGS = 5
 _FIRST_BYTES = 64_000
 _MOST_BYTES = 8_000_000
-_GROWTH = 4
+_GROWTH = (2.0, 8.0)  # of the size from one transfer to the next, at least and at most
 _WORTH_S = 0.02  # a transfer of this length says enough about the bandwidth, where the latency is short
 _WORTH_LATENCIES = 10  # over a long way TCP needs several round trips to find out what the link can take
-_TRIES = (
-    2  # of each size: a packet that is lost at the end of a transfer holds it up for longer than all the rest takes
-)
+_TRIES = 3  # of a transfer that is long enough: a packet that is lost at its end may hold it up for as long again
+_LEAST_S = 1e-6  # what a transfer is taken to last if it was quicker than an empty round trip
 _TIMEOUT_S = 10.0
 
 
@@ -26,18 +26,22 @@ async def measure_link(fabric: Fabric, node: str) -> Link:
     What the link really carries decides, which on a lossy one is mostly a matter of TCP's congestion control. Replies
     are small, so that the way back is counted as latency.
     """
-    latency_s = await _best_s(fabric, node, 0, tries=_PINGS)
+    latency_s = min([await _round_trip_s(fabric, node, 0) for _ in range(_PINGS)])
     worth_s = max(_WORTH_S, _WORTH_LATENCIES * latency_s)
     size_bytes = _FIRST_BYTES
     while True:
-        transfer_s = await _best_s(fabric, node, size_bytes, tries=_TRIES) - latency_s
-        if transfer_s >= worth_s or size_bytes >= _MOST_BYTES:
-            return Link(latency_s=latency_s, bandwidth_bytes_per_s=size_bytes / max(transfer_s, 1e-6))
-        size_bytes = min(_MOST_BYTES, _GROWTH * size_bytes)
+        transfer_s = await _round_trip_s(fabric, node, size_bytes) - latency_s
+        if _is_enough(size_bytes, transfer_s, worth_s):
+            more_s = [await _round_trip_s(fabric, node, size_bytes) - latency_s for _ in range(_TRIES - 1)]
+            transfer_s = median([transfer_s, *more_s])
+            if _is_enough(size_bytes, transfer_s, worth_s):
+                return Link(latency_s=latency_s, bandwidth_bytes_per_s=size_bytes / max(transfer_s, _LEAST_S))
+        growth = min(max(_GROWTH[0], 1.2 * worth_s / max(transfer_s, _LEAST_S)), _GROWTH[1])
+        size_bytes = min(_MOST_BYTES, round(growth * size_bytes))
 
 
-async def _best_s(fabric: Fabric, node: str, size_bytes: int, *, tries: int) -> float:
-    return min([await _round_trip_s(fabric, node, size_bytes) for _ in range(tries)])
+def _is_enough(size_bytes: int, transfer_s: float, worth_s: float) -> bool:
+    return transfer_s >= worth_s or size_bytes >= _MOST_BYTES
 
 
 async def _round_trip_s(fabric: Fabric, node: str, size_bytes: int) -> float:
