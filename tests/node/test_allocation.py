@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import subprocess
 import sys
+import threading
 
 import pytest
+
+from equipoise.node import allocation
 
 # What a node does all the time, on several threads: blocks of all sizes come and go, and some small ones stay.
 COMES_AND_GOES = """
@@ -29,3 +33,28 @@ def test_what_is_free_goes_back_to_the_system():
     grown_mb = float(subprocess.check_output([sys.executable, "-c", COMES_AND_GOES], text=True))
 
     assert grown_mb < 4
+
+
+async def test_a_node_has_it_go_back_again_and_again_until_it_ends(monkeypatch: pytest.MonkeyPatch):
+    often = threading.Semaphore(0)
+
+    def noted() -> bool:
+        often.release()
+        return True
+
+    monkeypatch.setattr(allocation, "_EVERY_S", 0.0)
+    monkeypatch.setattr(allocation, "give_memory_back", noted)
+    keeping = asyncio.ensure_future(allocation.keep_giving_memory_back())
+
+    for _ in range(3):
+        assert await asyncio.to_thread(often.acquire, timeout=10)
+    keeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await keeping
+
+
+async def test_where_the_c_library_cannot_it_is_not_tried_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(allocation, "_EVERY_S", 0.0)
+    monkeypatch.setattr(allocation, "give_memory_back", lambda: False)
+
+    await asyncio.wait_for(allocation.keep_giving_memory_back(), 10)
