@@ -19,7 +19,7 @@ from equipoise.node.allocation import give_memory_back
 chance, kept = random.Random(1), []
 def mb(): return psutil.Process().memory_info().rss / 1e6
 before = mb()
-for _ in range(200):
+for _ in range(40):
     blocks = [bytearray(chance.randrange(70_000, 900_000)) for _ in range(60)]
     kept += [bytearray(20_000) for _ in range(2)]
     del blocks
