@@ -90,7 +90,8 @@ def node(
     Finds the others by itself: as a member of a cluster (see --join) its other members on the local network, otherwise
     whoever is on this machine, or, with --insecure, on the local network. What has not been measured here yet is
     measured first. Families that others have are fetched, measured and offered as well. SIGHUP reads the families
-    again; SIGTERM finishes what was begun. The log goes to standard error, a line per event.
+    again; SIGTERM finishes what was begun, or hands it back if it is sent again. The log goes to standard error, a line
+    per event.
 
     As root, --install-service installs a service of the system (by sudo, one that runs as who called sudo), otherwise
     one of the user's own.

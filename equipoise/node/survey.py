@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +73,19 @@ Line = ProcessorsAnswer | PairAnswer | Refusal
 
 async def ask_processors(question: ProcessorsQuestion) -> tuple[LocalProcessor, ...]:
     """The processors of this machine. Raises EquipoiseError with what the survey says if there is none such."""
-    async for answer in _ask(question):
-        if isinstance(answer, ProcessorsAnswer):
-            return answer.processors
+    async with aclosing(_ask(question)) as answers:  # or its process would end some time later
+        async for answer in answers:
+            if isinstance(answer, ProcessorsAnswer):
+                return answer.processors
     raise EquipoiseError("the survey of this machine's processors said nothing")
 
 
 async def ask_profiles(question: ProfilesQuestion) -> AsyncGenerator[PairAnswer, None]:
     """What each pair costs, as it becomes known. Raises EquipoiseError if the survey ends early."""
-    async for answer in _ask(question):
-        if isinstance(answer, PairAnswer):
-            yield answer
+    async with aclosing(_ask(question)) as answers:
+        async for answer in answers:
+            if isinstance(answer, PairAnswer):
+                yield answer
 
 
 async def _ask(question: Question) -> AsyncGenerator[Line, None]:
