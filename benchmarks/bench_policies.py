@@ -33,7 +33,7 @@ from equipoise.planning.strategies import ONLINE, STRATEGIES
 from equipoise.simulation import BatchRequest, Scenario, Truth, simulate
 from equipoise.simulation.attainment import attainment
 from equipoise.simulation.clairvoyant import Limit, limits
-from equipoise.simulation.scenario import Leaves, Load
+from equipoise.simulation.events import Leaves, Load
 
 ITEMS = 512
 SLACK = 1.6  # deadlines are this times the shortest that the planner finds at the floor

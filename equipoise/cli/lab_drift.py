@@ -16,7 +16,9 @@ from equipoise.cli.options import JsonOption
 from equipoise.cli.render import percent
 from equipoise.errors import UsageError
 from equipoise.lab.drift import BOARDS, DECIDERS, DRIFTS, RUNS, Drifted, trials
+from equipoise.lab.foresight import Foreseen, foreseen
 from equipoise.lab.work import tried
+from equipoise.planning.strategies import CLAIRVOYANT
 
 
 @lab_app.command("drift")
@@ -36,23 +38,26 @@ def drift(
     if unknown is not None:
         raise UsageError(f"--strategy {unknown!r} is none that can be simulated here; known: {', '.join(DECIDERS)}")
     found = list(tried(list(trials(runs, tuple(strategy or DECIDERS), boards)), jobs=1))
+    known = list(foreseen(BOARDS[boards](), runs))
     if as_json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        told = msgspec.json.encode({"drift": found, "foreseen": known})
+        sys.stdout.buffer.write(msgspec.json.format(told, indent=1) + b"\n")
         return
     console = console_for()
-    console.print(_table(found))
+    console.print(_table(found, known))
     console.print(f"Kept of admitted, of {runs} requests each; in brackets how many were admitted.")
     for kind, words in DRIFTS.items():
         console.print(f"  {kind}: {words}")
 
 
-def _table(found: list[Drifted]) -> Table:
+def _table(found: list[Drifted], known: list[Foreseen]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("strategy")
     for kind in DRIFTS:
         table.add_column(kind, justify="right")
     for name in dict.fromkeys(one.strategy for one in found):
         table.add_row(name, *(_cell(one) for one in found if one.strategy == name))
+    table.add_row(f"{CLAIRVOYANT} (limit)", *(percent(limit.value) for limit in known))
     return table
 
 

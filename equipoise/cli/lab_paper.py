@@ -23,6 +23,7 @@ from equipoise.cli.options import JsonOption
 from equipoise.cli.render import percent
 from equipoise.errors import UsageError
 from equipoise.lab.drift import DECIDERS, RUNS, trials, uncertain_boards
+from equipoise.lab.foresight import foreseen
 from equipoise.lab.gains import PAPER, Gain
 from equipoise.lab.numbers import Numbers
 from equipoise.lab.paper import Group, cases, summary
@@ -77,7 +78,14 @@ def _study(*, quick: bool, jobs: int) -> Numbers:
     results = list(_with_progress("comparing", answered(todo, jobs), len(todo)))
     drift = list(_with_progress("drifting", tried(drifts, jobs), len(drifts)))
     lines = [time_line(uncertain_boards(), name) for name in SHOWN]
-    return Numbers(quick=quick, groups=summary(results), results=results, drift=drift, time_lines=lines)
+    return Numbers(
+        quick=quick,
+        groups=summary(results),
+        results=results,
+        drift=drift,
+        foreseen=list(foreseen(uncertain_boards(), _QUICK_RUNS if quick else RUNS)),
+        time_lines=lines,
+    )
 
 
 def _check_extra() -> None:

@@ -93,7 +93,7 @@ def _promises(numbers: Numbers, cluster: str) -> Drawing:
         f"promises-{cluster}",
         f"Promises kept: {_where(results[0])}",
         "Blue: the strategy has a plan that keeps both the rate and the floor (the paler, the fewer batch sizes). "
-        "Orange: it has none, though another strategy has. Grey: nobody has.",
+        "Orange: it has none, though another strategy has. White: nobody has.",
         promises_figure(
             {name: np.where(possible, np.mean(maps, axis=0), np.nan) for name, maps in kept.items()},
             {name: float(np.mean([r.strategies[name].kept for r in results])) for name in kept},
@@ -110,9 +110,10 @@ def _drift(numbers: Numbers) -> Drawing:
         "Promises kept under drift",
         f"Of {runs} requests of {ITEMS} items each on the paper's boards, with slack. Beside a name: how many of "
         "them the strategy admitted, and its median accuracy, when nothing happens. What plans declines what it has no "
-        "plan for; what decides item by item declines nothing. The thin line is the 95 % interval. The numbers alone: "
+        "plan for; what decides item by item declines nothing. The thin line is the 95 % interval. Hatched is "
+        "the limit: what who knows the future could keep, and the best accuracy by itself. The numbers alone: "
         f"equipoise lab drift --runs {runs}.",
-        drift_figure(numbers.drift, _DRIFTS),
+        drift_figure(numbers.drift, numbers.foreseen, _DRIFTS),
     )
 
 

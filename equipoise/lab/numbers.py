@@ -10,9 +10,11 @@ import msgspec
 
 from equipoise.errors import OutputError, reason_of
 from equipoise.lab.drift import Drifted
+from equipoise.lab.foresight import Foreseen
 from equipoise.lab.gains import PAPER, Gain
 from equipoise.lab.paper import Group, Result
 from equipoise.lab.timelines import TimeLine
+from equipoise.planning.strategies import CLAIRVOYANT
 from equipoise.simulation.records import (
     NodeRecord,
     PlanRecord,
@@ -32,13 +34,17 @@ _TIME_LINE_FIELDS = ("strategy", "what", "node", "processor", "variant", "items"
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole study: what came out of each group, of each case, under each drift, and on three time lines."""
+    """A whole study: what came out of each group, of each case, under each drift, and on three time lines.
+
+    `foreseen` is what nobody could beat under each drift.
+    """
 
     paper: dict[str, float] = msgspec.field(default_factory=PAPER._asdict)
     quick: bool
     groups: dict[str, Group]
     results: list[Result]
     drift: list[Drifted]
+    foreseen: list[Foreseen]
     time_lines: list[TimeLine]
 
 
@@ -88,6 +94,8 @@ def _drift(numbers: Numbers) -> Iterator[Row]:
     for one in numbers.drift:
         found = one.attainment
         yield (one.drift, one.strategy, found.requests, found.admitted, found.kept, found.value, found.low, found.high)
+    for limit in numbers.foreseen:
+        yield (limit.drift, CLAIRVOYANT, limit.requests, "", limit.keepable, limit.value, "", "")
 
 
 def _time_lines(numbers: Numbers) -> Iterator[Row]:

@@ -21,7 +21,7 @@ from equipoise.planning.problem import Problem
 from equipoise.planning.strategies import Strategy, strategy_named
 
 _NOTHING_CHANGED: Conditions = {}
-_LOOSE = 0.01  # relative: a gap that is worth asking the exact solver
+_LOOSE = 0.005  # relative: a gap that is worth asking the exact solver
 _PART = 0.5  # of its time, for that
 _SMALL = 500  # pairs of processor and variant: of more it could not make much in that time
 
@@ -39,7 +39,7 @@ def plan(
 
     settle_s   seconds that the exact solver may take where the fluid bound admits the request and the fast method
                finds no plan, which happens when whole items decide; half of them where the fast method cannot
-               show that its plan, polished, is within a hundredth of the optimum; 0 to take the fast method's word
+               show that its plan, polished, is within 0.5 % of the optimum; 0 to take the fast method's word
                and not to polish, in milliseconds
     clock      stamps the plan with the seconds that planning took
 

@@ -28,21 +28,10 @@ speaks the dispatcher's language, so the real coordinator (`runtime.coordinator.
 """
 
 from equipoise.simulation.arrivals import Bursty, Diurnal, Poisson, Recorded
-from equipoise.simulation.outcome import Outcome, ProcessorOutcome, RequestOutcome, StreamOutcome
+from equipoise.simulation.events import Heats, Leaves, LinkChanges, Load, Returns, ScenarioError, UplinkChanges
+from equipoise.simulation.outcome import Outcome, ProcessorOutcome, RequestOutcome, RouteOutcome, StreamOutcome
 from equipoise.simulation.policy import Follower, Policy, PolicyMaker
-from equipoise.simulation.scenario import (
-    BatchRequest,
-    Heats,
-    Leaves,
-    LinkChanges,
-    Load,
-    Returns,
-    Scenario,
-    ScenarioError,
-    Stragglers,
-    Stream,
-    Truth,
-)
+from equipoise.simulation.scenario import BatchRequest, Scenario, Stragglers, Stream, Truth
 from equipoise.simulation.simulator import simulate
 
 __all__ = [
@@ -62,11 +51,13 @@ __all__ = [
     "Recorded",
     "RequestOutcome",
     "Returns",
+    "RouteOutcome",
     "Scenario",
     "ScenarioError",
     "Stragglers",
     "Stream",
     "StreamOutcome",
     "Truth",
+    "UplinkChanges",
     "simulate",
 ]

@@ -13,11 +13,7 @@ from random import Random
 
 import msgspec
 
-
-def _check_positive(**figures: float) -> None:
-    for name, value in figures.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be positive and finite, not {value}")
+from equipoise.simulation.events import check_positive
 
 
 class Poisson(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="poisson"):
@@ -44,7 +40,7 @@ class Bursty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     calm_s: float
 
     def __post_init__(self) -> None:
-        _check_positive(peak=self.peak, burst_s=self.burst_s, calm_s=self.calm_s)
+        check_positive(peak=self.peak, burst_s=self.burst_s, calm_s=self.calm_s)
         most = (self.burst_s + self.calm_s) / self.burst_s
         if not 1 <= self.peak <= most:
             raise ValueError(f"peak must lie between 1 and {most:g}, (burst_s + calm_s) / burst_s, not {self.peak}")
@@ -69,7 +65,7 @@ class Diurnal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     period_s: float
 
     def __post_init__(self) -> None:
-        _check_positive(period_s=self.period_s)
+        check_positive(period_s=self.period_s)
         if not 0.0 <= self.swing <= 1.0:
             raise ValueError(f"swing must be a fraction from 0 to 1, not {self.swing}")
 

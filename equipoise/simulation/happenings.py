@@ -9,8 +9,8 @@ import msgspec
 
 from equipoise.core.cluster import Cluster, Link
 from equipoise.simulation.agenda import Agenda
+from equipoise.simulation.events import Event, Heats, Leaves, LinkChanges, Load, NodeEvent, Returns, UplinkChanges
 from equipoise.simulation.pace import Heat
-from equipoise.simulation.scenario import Heats, Leaves, LinkChanges, Load, NodeEvent, Returns
 from equipoise.simulation.world import World
 
 Undo = Callable[[str], None]  # of what happened to a node
@@ -22,20 +22,29 @@ class Happenings:
     def __init__(self, cluster: Cluster, world: World, agenda: Agenda, seed: int) -> None:
         self._names = [node.name for node in cluster.nodes]
         self._links = {node.name: node.link for node in cluster.nodes}
+        self._uplink_bytes_per_s = cluster.uplink_bytes_per_s
         self._world = world
         self._agenda = agenda
         self._chance = Random(f"{seed}/events")
 
-    def enter(self, events: Iterable[NodeEvent]) -> None:
+    def enter(self, events: Iterable[Event]) -> None:
         """Have them happen at their times."""
         for event in events:
             self._agenda.at(event.at_s, self._happen, event)
 
-    def _happen(self, event: NodeEvent) -> None:
+    def _happen(self, event: Event) -> None:
+        if isinstance(event, UplinkChanges):
+            self._change_uplink(event)
+            return
         for name in self._struck(event):
             undo = self._strike(event, name)
             if event.for_s is not None:
                 self._agenda.at(event.at_s + event.for_s, undo, name)
+
+    def _change_uplink(self, event: UplinkChanges) -> None:
+        self._world.set_uplink(event.bandwidth_bytes_per_s)
+        if event.for_s is not None:
+            self._agenda.at(event.at_s + event.for_s, self._world.set_uplink, self._uplink_bytes_per_s)
 
     def _struck(self, event: NodeEvent) -> list[str]:
         if event.node is not None:

@@ -37,6 +37,21 @@ class RequestOutcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.receipt is not None and self.receipt.met.both
 
 
+class RouteOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What one processor did with one variant for a stream.
+
+    latency_s   what `confidence` of the items that it answered stayed within, from their arrival; to 0.5 %
+    """
+
+    node: str
+    processor: str
+    variant: str
+    items: int
+    in_time: int
+    busy_s: float
+    latency_s: float | None
+
+
 class StreamOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """One stream: what it was admitted or declined with, and what became of its items; of none if it was declined.
 
@@ -48,6 +63,7 @@ class StreamOutcome(msgspec.Struct, frozen=True, kw_only=True):
     met_latency  `confidence` of all that arrived were answered in time
     met_floor    `accuracy` is at least the floor, to within one item
     diverted     items that did not go where it was their turn to go, because they would have been late there
+    routes       who answered them
     """
 
     name: str
@@ -66,6 +82,7 @@ class StreamOutcome(msgspec.Struct, frozen=True, kw_only=True):
     resent: int = 0
     diverted: int = 0
     replanned: int = 0
+    routes: tuple[RouteOutcome, ...] = ()
 
     @property
     def kept(self) -> bool:
@@ -93,6 +110,18 @@ class StreamOutcome(msgspec.Struct, frozen=True, kw_only=True):
             resent=tally.resent,
             diverted=tally.diverted,
             replanned=tally.replanned,
+            routes=tuple(
+                RouteOutcome(
+                    node=pid.node,
+                    processor=pid.processor,
+                    variant=variant,
+                    items=there.items,
+                    in_time=there.in_time,
+                    busy_s=there.busy_s,
+                    latency_s=there.latency.quantile(asked.confidence),
+                )
+                for (pid, variant), there in tally.routes.items()
+            ),
         )
 
 

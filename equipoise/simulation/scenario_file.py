@@ -14,7 +14,8 @@ from equipoise.core.cluster import Cluster
 from equipoise.core.request import Requirement
 from equipoise.errors import ConfigError, reason_of
 from equipoise.simulation.arrivals import Arrivals
-from equipoise.simulation.scenario import NodeEvent, Scenario, ScenarioError
+from equipoise.simulation.events import Event, ScenarioError
+from equipoise.simulation.scenario import Scenario
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,7 +23,7 @@ else:
     import tomli as tomllib
 
 _REQUIREMENT = frozenset(Requirement.__struct_fields__)
-_KINDS = [kind.__struct_config__.tag for kind in get_args(NodeEvent)]
+_KINDS = [kind.__struct_config__.tag for kind in get_args(Event)]
 _ARRIVALS = [kind.__struct_config__.tag for kind in get_args(Arrivals)]
 _HEADER = re.compile(r"\s*\[\s*([\w.-]+)\s*\]\s*(?:#.*)?$")
 _ENTRY = re.compile(r"\s*\[\[\s*([\w.-]+)\s*\]\]\s*(?:#.*)?$")

@@ -177,6 +177,10 @@ class World:
         """So does the node's link carry what is sent from now on."""
         self.network.change(name, link)
 
+    def set_uplink(self, bandwidth_bytes_per_s: float) -> None:
+        """So does the coordinators' uplink carry what is sent from now on."""
+        self.network.uplink_bytes_per_s = bandwidth_bytes_per_s
+
     @property
     def nodes(self) -> tuple[SimulatedNode, ...]:
         """All of them, as they are now, in the order of the description."""

@@ -61,7 +61,14 @@ def test_the_drift_and_the_time_lines_are_written_as_json_and_csv(study):
         rows = list(csv.DictReader(file))
 
     assert {row["drift"] for row in drift} == {"nothing", "slow", "leaves", "profiles", "all"}
-    assert {row["strategy"] for row in drift} >= {"equipoise", "work-stealing", "join-shortest-queue", "bandit"}
+    assert {row["strategy"] for row in drift} >= {
+        "equipoise",
+        "work-stealing",
+        "join-shortest-queue",
+        "bandit",
+        "clairvoyant",
+    }
+    assert [limit["drift"] for limit in numbers["foreseen"]] == ["nothing", "slow", "leaves", "profiles", "all"]
     for line in numbers["time_lines"]:
         mine = [row for row in rows if row["strategy"] == line["strategy"]]
         answered = [int(row["items"]) for row in mine if (row["what"], row["how"]) == ("task", "answered")]
@@ -203,8 +210,10 @@ def test_changes_that_make_no_sense_are_refused_with_what_would(boards, argument
 def test_under_drift_every_strategy_meets_the_same_requests():
     done = equipoise("lab", "drift", "--runs", 1, "--json")
 
-    rows = json.loads(done.stdout)
+    told = json.loads(done.stdout)
+    rows = told["drift"]
     assert done.returncode == 0, done.stderr
+    assert {limit["drift"]: limit["keepable"] for limit in told["foreseen"]}["nothing"] == 1
     assert {row["strategy"] for row in rows} >= {"equipoise", "milp", "work-stealing", "uniform", "infaas", "bandit"}
     assert {row["drift"] for row in rows} == {"nothing", "slow", "leaves", "profiles", "all"}
     assert all(row["attainment"]["requests"] == 1 for row in rows)

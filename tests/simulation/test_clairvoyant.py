@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from equipoise.planning.strategies import ONLINE, STRATEGIES
 from equipoise.simulation import Outcome, simulate
 from equipoise.simulation.clairvoyant import Limit, limits
+from equipoise.simulation.events import Heats, Leaves, Load, Returns
 from equipoise.simulation.pace import Heat, Pace, most_work_s
-from equipoise.simulation.scenario import Heats, Leaves, Load, Returns, Scenario, Stragglers, Truth
+from equipoise.simulation.scenario import Scenario, Stragglers, Truth
 
 EVERYBODY = [*(name for name, known in STRATEGIES.items() if not known.solver), *ONLINE]
 ROUNDING = 1e-9

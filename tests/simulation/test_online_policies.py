@@ -7,7 +7,7 @@ from boards import THREE, asking, scenario
 
 from equipoise.planning.strategies import ONLINE
 from equipoise.simulation import simulate
-from equipoise.simulation.scenario import Leaves, Load
+from equipoise.simulation.events import Leaves, Load
 
 
 @pytest.mark.parametrize("name", ONLINE)

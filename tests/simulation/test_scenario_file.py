@@ -113,7 +113,11 @@ def test_a_recording_that_has_no_numbers_is_refused(tmp_path: Path):
             "line 8, requests[1].name",
         ),
         (REQUEST + event(at_s=1, kind="leaves", node="z"), "no node 'z'; known: a, b, c", "line 7, events[0].node"),
-        (REQUEST + event(at_s=1, kind="boom", node="a"), "known: heat, leaves, link, load", "line 6, events[0].kind"),
+        (
+            REQUEST + event(at_s=1, kind="boom", node="a"),
+            "known: heat, leaves, link, load, returns, uplink",
+            "line 6, events[0].kind",
+        ),
         (REQUEST + event(at_s=1, node="a"), "field 'kind' is missing", "line 4, events[0].kind"),
         (REQUEST + event(at_s=1, kind="leaves"), "one of them", "line 4, events[0]"),
         (REQUEST + event(at_s=1, kind="leaves", node="a", fraction=0.5), "not both", "line 7, events[0].node"),
@@ -129,6 +133,17 @@ def test_a_recording_that_has_no_numbers_is_refused(tmp_path: Path):
             REQUEST + event(at_s=1, kind="heat", node="a", speed=2, time_constant_s=1),
             "at most 1",
             "line 8, events[0].speed",
+        ),
+        (REQUEST + event(at_s=1, kind="uplink"), "is missing", "line 4, events[0].bandwidth_bytes_per_s"),
+        (
+            REQUEST + event(at_s=1, kind="uplink", bandwidth_bytes_per_s=-1),
+            "must be positive",
+            "line 7, events[0].bandwidth_bytes_per_s",
+        ),
+        (
+            REQUEST + event(at_s=1, kind="uplink", node="a", bandwidth_bytes_per_s=1e6),
+            "unknown field 'node'",
+            "line 7, events[0].node",
         ),
         (REQUEST + event(at_s=1, kind="link", node="a"), "one of them", "line 4, events[0]"),
         (

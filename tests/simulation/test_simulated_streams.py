@@ -33,8 +33,8 @@ from equipoise.simulation import (
     simulate,
 )
 from equipoise.simulation.clairvoyant import limits
+from equipoise.simulation.events import NodeEvent
 from equipoise.simulation.records import NodeRecord, Record, StreamPlanRecord, TaskRecord
-from equipoise.simulation.scenario import NodeEvent
 
 NOISY = boards(stddev=0.1, load_s=0.05, a=0.02, b=0.04, c=0.08)
 MOST_PER_S = plan_stream(

@@ -11,7 +11,17 @@ from boards import THREE, asking, boards, scenario
 from equipoise.core.cluster import Link
 from equipoise.core.receipt import Receipt
 from equipoise.core.request import Prefer
-from equipoise.simulation import Heats, Leaves, LinkChanges, Load, Returns, Scenario, Stragglers, simulate
+from equipoise.simulation import (
+    Heats,
+    Leaves,
+    LinkChanges,
+    Load,
+    Returns,
+    Scenario,
+    Stragglers,
+    UplinkChanges,
+    simulate,
+)
 from equipoise.simulation.records import NodeRecord, PlanRecord, Record, RequestRecord, SpeedRecord, TaskRecord
 
 DRIFT = scenario(
@@ -211,6 +221,21 @@ def test_background_load_that_passes_leaves_no_trace():
     records = time_line(scenario(Load(at_s=0.2, node="a", speed=0.5, for_s=0.3)))
 
     assert [(r.at_s, r.speed) for r in records if isinstance(r, SpeedRecord)] == [(0.2, 0.5), (0.5, 1.0)]
+
+
+def test_an_uplink_that_gets_slow_delays_everybody_until_it_is_as_it_was():
+    cluster = boards(a=0.002, b=0.002, input_bytes=1000, uplink=1e7)
+    request = asking(1000, min_accuracy=0.6)
+    slow = UplinkChanges(at_s=0.2, bandwidth_bytes_per_s=1e5)
+
+    calm, slowed, restored = (
+        receipt_of(scenario(*events, requests=(request,)), cluster).latency_s
+        for events in ((), (slow,), (msgspec.structs.replace(slow, for_s=0.5),))
+    )
+
+    assert calm < 1.1
+    assert slowed > 4 * calm, "800 items of 1 kB need 8 s"
+    assert calm + 0.3 < restored < slowed / 2
 
 
 def test_a_link_that_gets_slow_delays_what_is_sent_from_then_on():

@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from equipoise.lab.figures.style import BLUE, LINE, MUTED, new_figure
+from equipoise.lab.figures.style import BLUE, LINE, MUTED, PAPER_WHITE, new_figure
 from equipoise.lab.gains import Floats
 
-_COLUMNS = 4
-_KEPT = LinearSegmentedColormap.from_list("kept", [(0.0, "#f6c9a8"), (0.01, "#cfe4f2"), (1.0, BLUE)])
+_COLUMNS = 5
+_KEPT = LinearSegmentedColormap.from_list("kept", [(0.0, "#f2a46f"), (0.01, "#cfe4f2"), (1.0, BLUE)])
 
 
 def promises_figure(
@@ -33,11 +33,11 @@ def promises_figure(
         if k >= len(names):
             continue
         name = names[k]
-        axes.set_facecolor(LINE)
+        axes.set_facecolor(PAPER_WHITE)  # light, middling and dark: told apart without colours, too
         axes.grid(visible=False)
         axes.pcolormesh(np.ma.masked_invalid(kept[name]), cmap=_KEPT, vmin=0, vmax=1, edgecolors="white",
                         linewidth=0.4)  # fmt: skip
-        axes.set_title(f"{name}  {100 * shares[name]:.0f} %", fontsize=9)
+        axes.set_title(f"{name}  {100 * shares[name]:.0f} %", fontsize=8)
         ends = np.array([0.5, -0.5])
         axes.set_xticks(ends % kept[name].shape[1], [f"{100 * floors[end]:.1f} %" for end in (0, -1)])
         # the texts of two maps must not touch; a map above another has none
@@ -46,7 +46,7 @@ def promises_figure(
         axes.set_yticks(ends % kept[name].shape[0], [_rate(rates_per_s[end]) for end in (0, -1)])
         axes.tick_params(length=0, labelsize=8)
         for spine in axes.spines.values():
-            spine.set_visible(False)
+            spine.set(visible=True, color=LINE, linewidth=0.8)
     figure.supxlabel("accuracy floor", fontsize=9, color=MUTED)
     figure.supylabel("items per second that are asked for", fontsize=9, color=MUTED)
     return figure
