@@ -1,4 +1,4 @@
-"""One node that echoes, on a host of the test network: `python -m tests.network.served FOLDER ENDPOINT`."""
+"""A node that echoes, and members that ask it: `python -m tests.network.served serve|follow|flood FOLDER ENDPOINT`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import datetime as dt
 import sys
 from pathlib import Path
+
+import zenoh
 
 from equipoise.errors import NodeError
 from equipoise.fabric.base import Verb
@@ -27,6 +29,7 @@ def settings(folder: str, endpoint: str, *, dials: bool) -> ZenohSettings:
 
 
 async def echo(payload: bytes) -> bytes:
+    print("served", flush=True)
     return payload
 
 
@@ -49,7 +52,21 @@ async def follow(folder: str, endpoint: str) -> None:
         await asyncio.sleep(0.05)
 
 
+async def flood(folder: str, endpoint: str) -> None:
+    """A member that has turned bad: send the node a gigabyte as one message, past what our own fabric would refuse."""
+    chosen = settings(folder, endpoint, dials=True)
+    fabric = await ZenohFabric.open(chosen)
+    while (instance := fabric.instance_of("pi")) is None:
+        await asyncio.sleep(0.05)
+    session = zenoh.open(chosen.config())
+    key = f"equipoise/{chosen.cluster}/nodes/pi/{instance}/{Verb.INFER.value}"
+    replies = session.get(key, payload=bytes(1 << 30), timeout=60.0)
+    print("sent", flush=True)
+    answers = await asyncio.to_thread(list, replies)
+    print("answers:", sum(answer.ok is not None for answer in answers), flush=True)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         log_refusals()
-    asyncio.run({"serve": serve, "follow": follow}[sys.argv[1]](sys.argv[2], sys.argv[3]))
+    asyncio.run({"serve": serve, "follow": follow, "flood": flood}[sys.argv[1]](sys.argv[2], sys.argv[3]))

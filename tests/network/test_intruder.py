@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from equipoise.fabric.config import MESSAGE_BYTES
 from equipoise.trust.authority import Authority
 from tests.network.lan import Host, Lan, Process
 from tests.trust.clusters import authority_in, member_of_cluster
@@ -47,6 +48,53 @@ import socket, sys, time
 connections = [socket.create_connection((sys.argv[1], int(sys.argv[2]))) for _ in range(50)]
 print("connected", flush=True)
 time.sleep(600)
+"""
+# Forwards what members send to the node, and once it has heard enough says all of it again: on a connection of its own,
+# and then a part of it twice on the member's.
+REPLAY = """
+import socket, sys, threading
+node = (sys.argv[1], int(sys.argv[2]))
+heard, replayed, said_twice = [], threading.Event(), threading.Event()
+
+def replay():
+    with socket.create_connection(node, timeout=10) as again:
+        try:
+            for part in heard[:]:
+                again.sendall(part)
+            while again.recv(65536):
+                pass
+        except OSError:
+            pass  # it hung up, as it should
+    replayed.set()
+    print("replayed", flush=True)
+
+def pump(source, target, listening):
+    try:
+        while part := source.recv(65536):
+            target.sendall(part)
+            if not listening:
+                continue
+            heard.append(part)
+            if len(heard) == 100:
+                threading.Thread(target=replay).start()
+            if replayed.is_set() and not said_twice.is_set():
+                said_twice.set()
+                target.sendall(part)
+                print("said twice", flush=True)
+    except OSError:
+        pass
+    for end in (source, target):
+        try:
+            end.shutdown(socket.SHUT_RDWR)  # closing would not wake up whoever reads from it
+        except OSError:
+            pass
+
+with socket.create_server(("0.0.0.0", node[1])) as server:
+    while True:
+        member, _ = server.accept()
+        onward = socket.create_connection(node)
+        threading.Thread(target=pump, args=(member, onward, True)).start()
+        threading.Thread(target=pump, args=(onward, member, False)).start()
 """
 
 
@@ -94,9 +142,14 @@ def until(holds: Callable[[], bool], process: Process) -> None:
         time.sleep(0.02)
 
 
-def memory_bytes(process: Process) -> int:
+def memory_bytes(process: Process, which: str = "VmRSS") -> int:
     status = Path(f"/proc/{process.popen.pid}/status").read_text()
-    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith(which))
+
+
+def most_memory_bytes(process: Process) -> int:
+    """The most that it ever had."""
+    return memory_bytes(process, "VmHWM")
 
 
 @pytest.mark.parametrize("attack", [RANDOM_BYTES, GIGABYTE], ids=["random bytes", "a gigabyte"])
@@ -138,6 +191,43 @@ def test_connections_that_say_nothing_keep_nobody_out(
     member = laptop()
 
     until(lambda: "answered" in member.stdout, member)
+
+
+def test_messages_that_are_said_again_are_not_heard_again(
+    lan: Lan, authority: Authority, board: tuple[Host, Process], tmp_path: Path
+):
+    host, node = board
+    between = lan.host("between")
+    intruder = between.start(sys.executable, "-c", REPLAY, host.address, str(PORT))
+    laptop = lan.host("laptop")
+    member = follower(laptop, member_of_cluster(authority, tmp_path, "laptop", now()).folder, between)
+
+    until(lambda: "replayed" in intruder.stdout, intruder)
+    until(lambda: "said twice" in intruder.stdout, intruder)
+    so_far = member.stdout.count("answered")
+    until(lambda: member.stdout.count("answered") > so_far, member)
+    member.kill()
+
+    asked = len(member.stdout.split()) + 1  # the last one may not have been told
+    assert so_far <= node.stdout.count("served") <= asked
+    assert "refused a connection" in node.stderr
+
+
+def test_a_member_that_sends_a_gigabyte_in_one_message_does_not_fill_the_memory_of_a_node(
+    lan: Lan, authority: Authority, board: tuple[Host, Process], laptop: Callable[[], Process], tmp_path: Path
+):
+    host, node = board
+    before = memory_bytes(node)
+    mallory = member_of_cluster(authority, tmp_path, "mallory", now())
+    arguments = ("-m", "tests.network.served", "flood", str(mallory.folder), f"tls/{host.address}:{PORT}")
+    flood = lan.host("mallory").start(sys.executable, *arguments)
+    until(lambda: "sent" in flood.stdout, flood)
+    assert flood.wait() == 0, flood.stderr
+
+    member = laptop()
+    until(lambda: "answered" in member.stdout, member)
+    assert "answers: 0" in flood.stdout
+    assert most_memory_bytes(node) < before + 2 * MESSAGE_BYTES
 
 
 @pytest.mark.parametrize("cut_s", [1.3, 3.0, 10.0])
