@@ -62,6 +62,8 @@ def polish(problem: Problem, plan: Plan) -> Plan:
         return plan
     if problem.usable.sum() > _SMALL or (plan.gap or 0.0) <= _CLOSE:
         return plan
+    if problem.prefer is Prefer.ACCURACY and not math.isfinite(problem.deadline_s):
+        return plan  # time is no limit, so that nothing can be won by being closer to it
     return problem.plan(plan.strategy, polished(problem, problem.predict(plan.shares), plan.bound), bound=plan.bound)
 
 
