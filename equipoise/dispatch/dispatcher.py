@@ -36,7 +36,7 @@ from equipoise.dispatch.flight import Flight
 from equipoise.dispatch.lane import Lane, Task, lanes_of, renew_lanes
 from equipoise.dispatch.pool import Pool
 from equipoise.dispatch.progress import Progress
-from equipoise.dispatch.rest import rest_of, usable_cluster, with_node
+from equipoise.dispatch.rest import rest_of, usable_cluster, with_link, with_node
 from equipoise.dispatch.settings import Settings
 from equipoise.dispatch.sizing import next_task_items
 from equipoise.dispatch.stragglers import find_duplicate
@@ -154,6 +154,7 @@ class Dispatcher:
         accepted = self._flight.answer(task, self._now_s)
         self._tally.done(task, event, accepted, self._now_s)
         lane.learn(task, event.busy_s - event.load_s + event.others_s)  # others' work slows it down, as heat does
+        self._learn_link(lane, task, event)
         if lane.suspected:  # slow, but alive
             lane.suspected = False
             self._course.want_now()
@@ -163,6 +164,15 @@ class Dispatcher:
         losers = self._flight.losers(accepted)
         self._flight.give_up(losers, self._now_s)
         return [AcceptAnswers(task=task.number, items=accepted), *map(_abandon, losers)]
+
+    def _learn_link(self, lane: Lane, task: Task, event: TaskDone) -> None:
+        travel = event.travel
+        if travel is None or not self._settings.replan:
+            return
+        if lane.uplink.learn(task.size_bytes, travel.sent_s, travel.arrived_s, event.busy_s):
+            self._cluster = with_link(self._cluster, lane.pid.node, lane.uplink.link)
+            self._usable_cluster = None
+            self._course.want_now()
 
     def _on_failed(self, event: TaskFailed) -> None:
         task = self._flight.find(event.task)

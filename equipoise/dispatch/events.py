@@ -21,11 +21,20 @@ class PlanReady:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Travel:
+    """A task's way: when its inputs set out, and when they had arrived and its answer was back, the work left out."""
+
+    sent_s: float
+    arrived_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDone:
     """A node answered every item of a task; `bad_items` are those that no node could answer (undecodable).
 
     `busy_s` is how long the processor worked on it, waiting excluded; `load_s` how much of that was loading
-    the variant. `others_s` is how long it waited before that for the work of other requests.
+    the variant. `others_s` is how long it waited before that for the work of other requests. `travel` is None if it
+    did not travel, or nobody knows.
     """
 
     now_s: float
@@ -33,6 +42,7 @@ class TaskDone:
     busy_s: float
     load_s: float = 0.0
     others_s: float = 0.0
+    travel: Travel | None = None
     bad_items: tuple[int, ...] = ()
 
 

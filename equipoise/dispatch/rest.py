@@ -9,7 +9,7 @@ from enum import Enum
 
 import msgspec
 
-from equipoise.core.cluster import Cluster, Node, ProcessorId
+from equipoise.core.cluster import Cluster, Link, Node, ProcessorId
 from equipoise.core.plan import Plan
 from equipoise.core.ranges import ASKED
 from equipoise.core.request import Prefer, Request, Requirement, WhenLate
@@ -111,6 +111,12 @@ def with_node(cluster: Cluster, node: Node) -> Cluster:
     if node.name in known:
         node = msgspec.structs.replace(node, link=known[node.name].link)
     return msgspec.structs.replace(cluster, nodes=tuple({**known, node.name: node}.values()))
+
+
+def with_link(cluster: Cluster, name: str, link: Link) -> Cluster:
+    """The cluster with another link to the node of that name."""
+    nodes = (msgspec.structs.replace(node, link=link) if node.name == name else node for node in cluster.nodes)
+    return msgspec.structs.replace(cluster, nodes=tuple(nodes))
 
 
 def usable_cluster(cluster: Cluster, lanes: Mapping[ProcessorId, Lane]) -> Cluster:

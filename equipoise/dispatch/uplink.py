@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
+
 from equipoise.core.cluster import Link
+from equipoise.core.ranges import BYTES_PER_S
+
+_RATES = 3
+_NOISE = 0.25  # of what a transfer should take: nobody plans more exactly than that
+_NOISE_S = 0.1  # what threads and queues on either side may add to it, or take away
+_TELLING = 0.25  # of the largest transfer so far: what is smaller says more about everything else than about the link
+_LEAST_TOOK = 0.25  # of what a transfer should take: a link is not believed to become faster at once
 
 
 @dataclass(slots=True)
@@ -26,6 +36,9 @@ class Uplink:
     link: Link
     common: Wire = field(default_factory=Wire)
     free_s: float = -math.inf  # when what was sent has left the node's own link; absolute
+    _seen_s: float = -math.inf  # when the last inputs that are known to have arrived had passed; absolute
+    _most_bytes: int = 0  # that were sent at once
+    _rates: deque[float] = field(default_factory=lambda: deque(maxlen=_RATES))
 
     def backlog_s(self, now_s: float) -> float:
         """Seconds until what was sent has left."""
@@ -58,6 +71,36 @@ class Uplink:
     def forget(self) -> None:
         """What was sent will not arrive."""
         self.free_s = -math.inf
+
+    def learn(self, size_bytes: int, sent_s: float, arrived_s: float, worked_s: float) -> bool:
+        """Inputs that were sent at `sent_s` had arrived at `arrived_s`; true if the link turns out to be another one.
+
+        The processor worked on them for `worked_s`: a transfer that takes no longer than that keeps nobody waiting,
+        and on a busy machine may have been delayed by anything. A transfer begins when the one before it is over. Of
+        the last three rates the middle one counts, so that one mishap is none. Whether a way has become longer or
+        slower cannot be told from transfers of about one size: it counts as slower. A link that is free stays free.
+        """
+        passed_s = arrived_s - self.link.latency_s
+        took_s = passed_s - max(sent_s, self._seen_s)
+        self._seen_s = max(self._seen_s, passed_s)
+        self._most_bytes = max(self._most_bytes, size_bytes)
+        if size_bytes <= _TELLING * self._most_bytes or math.isinf(self.link.bandwidth_bytes_per_s):
+            return False
+        self._rates.append(self._rate(size_bytes, took_s, worked_s))
+        rate = sorted(self._rates)[len(self._rates) // 2]
+        if rate == self.link.bandwidth_bytes_per_s or len(self._rates) < _RATES:
+            return False
+        self.link = msgspec.structs.replace(self.link, bandwidth_bytes_per_s=rate)
+        self.free_s = max(self.free_s, passed_s)
+        return True
+
+    def _rate(self, size_bytes: int, took_s: float, worked_s: float) -> float:
+        known = self.link.bandwidth_bytes_per_s
+        expected_s = size_bytes / known
+        as_expected = abs(took_s - expected_s) <= max(_NOISE_S, _NOISE * expected_s)
+        if as_expected or max(took_s, expected_s) <= worked_s:
+            return known
+        return min(BYTES_PER_S.most, max(BYTES_PER_S.least, size_bytes / max(took_s, _LEAST_TOOK * expected_s)))
 
     def _left_s(self, size_bytes: int, now_s: float) -> float:
         return max(now_s, self.common.free_s) + size_bytes / self.common.bytes_per_s

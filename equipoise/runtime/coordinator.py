@@ -303,7 +303,7 @@ class _Run:
 
     async def _send(self, command: SendTask) -> None:
         try:
-            reply = await self.exchange.ask(command)
+            reply, travel = await self.exchange.ask(command)
         except NodeError as error:
             self.events.put_nowait(TaskFailed(now_s=_now_s(), task=command.task, reason=str(error)))
             return
@@ -322,6 +322,7 @@ class _Run:
                 busy_s=reply.busy_s,
                 load_s=reply.load_s,
                 others_s=reply.others_s,
+                travel=travel,
                 bad_items=bad_items,
             )
         )

@@ -12,6 +12,7 @@ import msgspec
 
 from equipoise.core.cluster import ProcessorId
 from equipoise.dispatch.commands import SendTask
+from equipoise.dispatch.events import Travel
 from equipoise.errors import InputError, NodeError
 from equipoise.fabric.base import Fabric, Verb
 from equipoise.fabric.messages import AbandonMessage, Answer, TaskMessage, TaskReply
@@ -43,22 +44,24 @@ class Exchange:
         self._request = uuid.uuid4().hex
         self._turns: dict[ProcessorId, asyncio.Lock] = {}
 
-    async def ask(self, command: SendTask) -> TaskReply:
-        """The node's reply, with an answer for every item unless it is a failure. Raises NodeError.
+    async def ask(self, command: SendTask) -> tuple[TaskReply, Travel | None]:
+        """The node's reply, with an answer for every item unless it is a failure; and its way. Raises NodeError.
 
         Items that cannot be read are answered with the reason, and go to no node.
         """
         async with self._turns.setdefault(command.pid, asyncio.Lock()):  # tasks leave in the order of the commands
             payload, unreadable = await asyncio.to_thread(self._encode, command)
         if len(unreadable) == len(command.items):
-            return TaskReply(request=self._request, task=command.task, answers=unreadable)
+            return TaskReply(request=self._request, task=command.task, answers=unreadable), None
         node, timeout_s = command.pid.node, self._settings.ask_timeout_s
+        sent_s = asyncio.get_running_loop().time()
         reply = _decoded(await self._fabric.ask(node, Verb.INFER, payload, timeout_s=timeout_s), node)
+        back_s = asyncio.get_running_loop().time()
         whole = msgspec.structs.replace(reply, answers=reply.answers + unreadable)
         nonsense = self._nonsense_in(whole, command)
         if nonsense is not None:
             raise NodeError(f"its reply to task {command.task} makes no sense: {nonsense}", node=node)
-        return whole
+        return whole, Travel(sent_s=sent_s, arrived_s=max(sent_s, back_s - reply.held_s))
 
     def _nonsense_in(self, reply: TaskReply, command: SendTask) -> str | None:
         """What makes a reply worthless, whatever its node believes; None if nothing does."""

@@ -100,6 +100,9 @@ def _told(event: Event, left: Sequence[int] | None) -> dict[str, Any]:
     del facts["now_s"]
     if isinstance(event, TaskDone):
         facts["bad_items"] = _places(event.bad_items, left)
+        del facts["travel"]
+        if event.travel is not None:
+            facts["travel_s"] = round(event.travel.arrived_s - event.travel.sent_s, 6)
     return facts
 
 

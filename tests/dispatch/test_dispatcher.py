@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from world import cluster_of, pid, request_of
 
-from equipoise.core.cluster import ProcessorId
+from equipoise.core.cluster import Link, ProcessorId
 from equipoise.core.plan import Condition, Plan, Share
 from equipoise.core.request import Prefer, WhenLate
 from equipoise.dispatch.commands import (
@@ -31,6 +31,7 @@ from equipoise.dispatch.events import (
     TaskDone,
     TaskFailed,
     Tick,
+    Travel,
 )
 from equipoise.dispatch.settings import Settings
 
@@ -318,6 +319,26 @@ def test_nodes_that_it_does_not_know_do_not_concern_it():
 
     assert dispatcher.handle(NodeReturned(now_s=0.1, node="stranger")) == []
     assert dispatcher.handle(NodeLost(now_s=0.2, node="stranger", reason="gone")) == []
+
+
+def test_a_link_that_gets_slow_has_the_rest_planned_over_it_as_it_is_now():
+    cluster = cluster_of(fast=0.1, slow=0.2, batch=1, link=Link(bandwidth_bytes_per_s=10_000.0))
+    variants = tuple(msgspec.structs.replace(variant, input_bytes=1000) for variant in cluster.variants)
+    cluster = msgspec.structs.replace(cluster, variants=variants)
+    dispatcher = Dispatcher(request_of(40), cluster, range(40))
+    pending, now_s, asked = sends(dispatcher.start(0.0, plan_of(fast=20, slow=20))), 0.0, []
+
+    for _ in range(3):
+        task = next(task for task in pending if task.pid.node == "fast")
+        pending.remove(task)
+        travel = Travel(sent_s=now_s, arrived_s=now_s + 1000 * len(task.items) / 200)
+        now_s = travel.arrived_s + 0.6
+        commands = dispatcher.handle(done(task, now_s, travel=travel))
+        pending += sends(commands)
+        asked += [command for command in commands if isinstance(command, AskForPlan)]
+
+    links = {node.name: node.link.bandwidth_bytes_per_s for node in asked[-1].cluster.nodes}
+    assert links == {"fast": pytest.approx(200.0), "slow": 10_000.0}
 
 
 def joined(now_s: float, **item_s: float) -> NodeJoined:

@@ -44,3 +44,71 @@ def test_a_node_that_went_takes_with_it_what_was_on_its_way():
     way.forget()
 
     assert way.arrives_s(1, now_s=5.0) == pytest.approx(6.0)
+
+
+def told(way: Uplink, *transfers: tuple[int, float, float]) -> list[bool]:
+    return [way.learn(size, sent_s, arrived_s, worked_s=0.01) for size, sent_s, arrived_s in transfers]
+
+
+def test_a_link_that_has_become_slow_is_known_after_two_transfers():
+    way = uplink(latency_s=0.1, bandwidth_bytes_per_s=1000.0)
+
+    news = told(way, (500, 0.0, 0.6), (500, 1.0, 1.6), (500, 2.0, 7.1), (500, 8.0, 13.1))
+
+    assert news == [False, False, False, True]
+    assert way.link.bandwidth_bytes_per_s == pytest.approx(100.0)
+    assert way.link.latency_s == 0.1
+    assert way.transfer_s(500) == pytest.approx(5.0)
+
+
+def test_one_mishap_is_none():
+    way = uplink(bandwidth_bytes_per_s=1000.0)
+
+    assert told(way, (500, 0.0, 0.5), (500, 1.0, 5.0), (500, 6.0, 6.5), (500, 7.0, 7.5)) == [False] * 4
+    assert way.link.bandwidth_bytes_per_s == 1000.0
+
+
+def test_a_link_that_recovers_is_believed_step_by_step():
+    way = uplink(bandwidth_bytes_per_s=1000.0)
+
+    for number in range(12):
+        way.learn(5000, 10.0 * number, 10.0 * number + 0.5, worked_s=0.01)
+
+    assert way.link.bandwidth_bytes_per_s == pytest.approx(10_000.0)
+
+
+def test_what_anything_may_have_delayed_is_no_matter_of_bandwidth():
+    """Two of them are on their way at any time, each 40 ms longer than the link needs."""
+    way = uplink(bandwidth_bytes_per_s=1e6)
+    sent_s = [0.0, 0.0, *(0.05 * number for number in range(1, 30))]
+
+    assert not any(told(way, *((10_000, at_s, at_s + 0.05) for at_s in sent_s)))
+
+
+def test_a_transfer_begins_when_the_one_before_it_is_over():
+    way = uplink(bandwidth_bytes_per_s=1e6)
+
+    told(way, *((250_000, 0.0, 0.5 * number) for number in range(1, 6)))
+
+    assert way.link.bandwidth_bytes_per_s == pytest.approx(5e5)
+
+
+def test_what_takes_no_longer_than_the_work_is_no_news():
+    way = uplink(bandwidth_bytes_per_s=1e6)
+
+    assert not any(way.learn(10_000, float(number), number + 0.3, worked_s=0.4) for number in range(9))
+
+
+def test_small_transfers_tell_nothing_about_a_link_that_has_had_large_ones():
+    way = uplink(bandwidth_bytes_per_s=1e6)
+
+    told(way, (400_000, 0.0, 0.4))
+
+    assert not any(told(way, *((50_000, float(number), number + 0.6) for number in range(1, 9))))
+
+
+def test_a_free_link_stays_free():
+    way = uplink()
+
+    assert not any(told(way, *((10**6, float(number), number + 9.0) for number in range(5))))
+    assert way.transfer_s(10**9) == 0.0

@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -232,7 +233,9 @@ def test_a_run_that_still_goes_on_is_left_alone(folder: Folder):
     while not (folder.path / "p.jsonl").exists() or not folder.rows("p.jsonl"):
         time.sleep(0.005)
 
+    run.send_signal(signal.SIGSTOP)  # so that it cannot end meanwhile
     code, _, complaints = folder.resume()
+    run.send_signal(signal.SIGCONT)
 
     assert (code, "p.jsonl: another run is writing to it" in complaints) == (1, True)
     run.communicate(timeout=60)

@@ -14,14 +14,14 @@ import msgspec
 import pytest
 from grey_items import GreyItems, Kept
 
-from equipoise.core.cluster import Cluster, Node, Processor, ProcessorId, Profile
+from equipoise.core.cluster import Cluster, Link, Node, Processor, ProcessorId, Profile
 from equipoise.core.family import Family
 from equipoise.core.plan import Conditions
 from equipoise.core.request import Prefer, Request, Requirement
-from equipoise.dispatch.commands import Outcome
+from equipoise.dispatch.commands import AskForPlan, Command, Outcome
 from equipoise.dispatch.coordination import CachingPlanner
 from equipoise.dispatch.dispatcher import Dispatcher
-from equipoise.dispatch.events import Interrupted, NodeLost, NodeReturned, TaskDone
+from equipoise.dispatch.events import Event, Interrupted, NodeLost, NodeReturned, TaskDone
 from equipoise.dispatch.progress import Progress
 from equipoise.dispatch.settings import Settings
 from equipoise.engines.processors import LocalProcessor
@@ -31,7 +31,7 @@ from equipoise.fabric.inprocess import InProcessFabric
 from equipoise.fabric.messages import Answer, TaskMessage, TaskReply
 from equipoise.families.identity import identity_of
 from equipoise.node.agent import NodeAgent, NodeFacts
-from equipoise.node.pacing import AsDescribed
+from equipoise.node.pacing import AsDescribed, Wire
 from equipoise.node.repertoire import Repertoire
 from equipoise.node.worker import Worker
 from equipoise.runtime.coordinator import Hooks, Ran, Survey, interrupted_by, run_request
@@ -63,22 +63,25 @@ def _profiles(seconds: float) -> tuple[Profile, ...]:
 
 
 @asynccontextmanager
-async def playing(family: Family, cluster: Cluster) -> AsyncIterator[InProcessFabric]:
+async def playing(
+    family: Family, cluster: Cluster, agents: dict[str, NodeAgent] | None = None
+) -> AsyncIterator[InProcessFabric]:
+    """The nodes of a cluster, in this process; `agents` is filled with them."""
     fabric = InProcessFabric()
-    agents = []
+    agents = {} if agents is None else agents
     for node in cluster.nodes:
         profiles = {profile.variant: profile for profile in node.processors[0].profiles}
         repertoire = Repertoire.of(family, node)
         preload = [(identity_of(family), variant) for variant in profiles]
         worker = Worker(repertoire, LocalProcessor(name="cpu"), pace=AsDescribed(profiles), preload=preload)
         facts = NodeFacts(name=node.name, link=node.link)
-        agents.append(NodeAgent(fabric.host(), facts, repertoire, {"cpu": worker}))
-        await agents[-1].start()
+        agents[node.name] = NodeAgent(fabric.host(), facts, repertoire, {"cpu": worker})
+        await agents[node.name].start()
     try:
         yield fabric
     finally:
         await fabric.close()
-        await asyncio.gather(*(agent.close() for agent in agents))
+        await asyncio.gather(*(agent.close() for agent in agents.values()))
 
 
 async def run(
@@ -219,6 +222,36 @@ async def test_a_node_that_comes_while_it_runs_is_asked_what_it_is_and_used(tiny
     assert asked == ["b1"]
     assert {pid.node for pid in sink.by.values()} == {"b0", "b1"}
     assert ran.lost == ()
+
+
+async def test_a_link_that_gets_slow_while_it_runs_is_planned_with_as_it_is_then(tiny_family: Family) -> None:
+    link = Link(latency_s=0.001, bandwidth_bytes_per_s=2e6)
+    described, sink = boards(tiny_family, 0.004, 0.004), Kept()
+    cluster = Cluster(
+        family=described.family,
+        variants=tuple(msgspec.structs.replace(variant, input_bytes=700) for variant in described.variants),
+        nodes=tuple(msgspec.structs.replace(node, link=link) for node in described.nodes),
+    )
+    believed: list[float] = []
+    agents: dict[str, NodeAgent] = {}
+
+    def slow_down() -> None:
+        agents["b1"]._wire = Wire(Link(latency_s=0.001, bandwidth_bytes_per_s=2e4))
+
+    when_slow = when_answered(sink, 100, slow_down).on_step
+    assert when_slow is not None
+
+    def look(event: Event | None, commands: list[Command]) -> None:
+        when_slow(event, commands)
+        asked = [command.cluster.node("b1") for command in commands if isinstance(command, AskForPlan)]
+        believed.extend(node.link.bandwidth_bytes_per_s for node in asked)
+
+    async with playing(tiny_family, cluster, agents) as fabric:
+        ran = await run(cluster, fabric, GreyItems(600), sink, hooks=Hooks(on_step=look))
+
+    sink.assert_all_right(600)
+    assert min(believed) < 1e5
+    assert ran.progress.replanned > 0
 
 
 async def test_a_node_that_goes_before_it_has_said_what_it_is_concerns_nobody(tiny_family: Family) -> None:

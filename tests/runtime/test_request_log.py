@@ -22,7 +22,7 @@ from equipoise.dispatch.commands import (
     SendTask,
     WakeAt,
 )
-from equipoise.dispatch.events import Interrupted, NodeLost, TaskDone, Tick
+from equipoise.dispatch.events import Interrupted, NodeLost, TaskDone, Tick, Travel
 from equipoise.errors import OutputError
 from equipoise.runtime.request_log import RequestLog, line_of
 
@@ -96,6 +96,12 @@ def test_of_a_request_that_is_gone_on_with_items_are_told_by_their_place_in_all_
     assert start["sent"][0]["items"] == [12, 7]
     assert (answered["accepted"], answered["bad_items"]) == ([12, 7], [7])
     assert answered["finished"]["unanswered"] == [9]
+
+
+def test_an_answer_is_told_with_how_long_its_task_was_on_its_way():
+    line = line_of(TaskDone(now_s=1.0, task=3, busy_s=0.5, travel=Travel(sent_s=0.25, arrived_s=0.375)), [])
+
+    assert line["travel_s"] == 0.125
 
 
 def test_being_woken_for_nothing_is_not_worth_a_line(tmp_path: Path):
