@@ -122,7 +122,8 @@ def table(name: str, found: dict[str, dict[str, Kept]], limits_of: dict[str, flo
         cells = [f"{k.kept} of {k.cases} ({k.roomy_kept} of {k.roomy})" for k in by_kind.values()]
         calm = by_kind["calm"].accuracy if "calm" in by_kind else None
         shown.add_row(strategy, *cells, "-" if calm is None else f"{100 * calm:.2f} %")
-    shown.add_row("clairvoyant (limit)", *("all" for _ in limits_of), f"{100 * limits_of.get('calm', 0):.2f} %")
+    limit = f"{100 * limits_of['calm']:.2f} %" if "calm" in limits_of else "-"
+    shown.add_row("clairvoyant (limit)", *("all" for _ in limits_of), limit)
     return shown
 
 

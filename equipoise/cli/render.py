@@ -183,6 +183,14 @@ def promises_table(receipt: Receipt) -> Table:
     )
     floor = f">= {percent(requirement.min_accuracy)}" if requirement.min_accuracy > 0 else "-"
     table.add_row("accuracy", floor, percent(plan.accuracy), accuracy_text(receipt.accuracy), accurate)
+    if requirement.max_energy_j is not None:
+        table.add_row(
+            "energy",
+            f"<= {requirement.max_energy_j:.4g} J",
+            "-" if plan.energy_j is None else f"{plan.energy_j:.4g} J",
+            "-" if receipt.energy_j is None else f"{receipt.energy_j:.4g} J",
+            verdict(receipt.met.energy),
+        )
     table.add_row("items", str(receipt.items), str(plan.items), _items_text(receipt), "")
     return table
 

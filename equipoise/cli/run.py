@@ -16,6 +16,8 @@ from equipoise.cli.options import (
     ConfidenceOption,
     DeadlineOption,
     JsonOption,
+    MaxEnergyOption,
+    MaxPowerOption,
     MinAccuracyOption,
     PreferOption,
     SplitCpuOption,
@@ -53,6 +55,8 @@ def run(
     min_accuracy: MinAccuracyOption = 0.0,
     prefer: PreferOption = None,
     confidence: ConfidenceOption = None,
+    max_energy_j: MaxEnergyOption = None,
+    max_power_w: MaxPowerOption = None,
     when_late: WhenLateOption = WhenLate.KEEP_FLOOR,
     strategy: StrategyOption = "equipoise",
     labels: Annotated[
@@ -115,6 +119,8 @@ def run(
         prefer=prefer,
         when_late=when_late,
         confidence=confidence,
+        max_energy_j=max_energy_j,
+        max_power_w=max_power_w,
     )
     strategy_named(strategy)
     parse_split(split_cpu)

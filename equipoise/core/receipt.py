@@ -29,15 +29,16 @@ class AccuracyResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Met(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether each promise was kept. A promise that was not asked for is kept."""
+    """Whether each promise was kept, and the budget of energy. What was not asked for is kept."""
 
     performance: bool
     accuracy: bool
+    energy: bool = True
 
     @property
     def both(self) -> bool:
         """True if nothing was broken."""
-        return self.performance and self.accuracy
+        return self.performance and self.accuracy and self.energy
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,11 +151,18 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     simulated: bool = False  # nothing was run; times are virtual
     lost: tuple[LostNode, ...] = ()  # in the order of the losses
     resumed: tuple[Resumption, ...] = ()
+    energy_j: float | None = None  # added to idling, as far as answers say; None where watts are not described
     origin: Origin | None = None  # None where nobody could go on with it, as in a simulation
 
 
 def judge(
-    request: Request, *, answered: int, unanswered: int, latency_s: float | None, accuracy: AccuracyResult
+    request: Request,
+    *,
+    answered: int,
+    unanswered: int,
+    latency_s: float | None,
+    accuracy: AccuracyResult,
+    energy_j: float | None = None,
 ) -> Met:
     """Say which promises were kept.
 
@@ -162,11 +170,13 @@ def judge(
     whole request (items / throughput for a rate; bad items count as items, as they too had to be looked at).
     Accuracy: the promise is statistical, so it is judged on the expectation of what really ran; but a measured
     interval that lies below the floor as a whole refutes the expectation, and the promise is broken.
+    Energy: what was spent, as far as it is known, is within the budget.
     """
     in_time = latency_s is not None and latency_s <= request.deadline_s
-    floor = request.requirement.min_accuracy
+    floor, budget_j = request.requirement.min_accuracy, request.requirement.max_energy_j
     refuted = accuracy.measured is not None and accuracy.measured.high < floor
     return Met(
         performance=answered > 0 and unanswered == 0 and in_time,
         accuracy=accuracy.expected >= floor - _ROUNDING and not refuted,
+        energy=budget_j is None or energy_j is None or energy_j <= budget_j * (1 + _ROUNDING),
     )

@@ -23,7 +23,7 @@ class Course:
     def __init__(
         self,
         lanes: Mapping[ProcessorId, Lane],
-        when_late: WhenLate,
+        requirement: Requirement,
         settings: Settings,
         accuracies: Mapping[str, float],
     ) -> None:
@@ -31,7 +31,8 @@ class Course:
         self.planned_end_s = 0.0
         self.concession = Concession.NOTHING
         self._lanes = lanes
-        self._when_late = when_late
+        self._when_late = requirement.when_late
+        self._has_budget = requirement.max_energy_j is not None
         self._settings = settings
         self._accuracies = accuracies  # of each variant
         self._wanted = self._planned = False
@@ -60,6 +61,8 @@ class Course:
         finish_s = lane.finish_s(now_s)
         late_s, early_s = finish_s - self.planned_end_s, lane.planned_finish_s - finish_s
         self._wanted |= max(late_s, early_s) > tolerance_s
+        if self._has_budget:  # who is slower costs more, even if it ends in time
+            self._wanted |= abs(lane.speed / lane.planned_speed - 1) > settings.speed_drift
 
     def is_due(self, open_items: int, now_s: float) -> bool:
         """True if it is time to ask for a plan of the open items."""
@@ -97,8 +100,8 @@ class Course:
         A planner in a hurry may find less than it found when it had time. Energy still to be spent is not known
         here: then the plan is followed.
         """
-        if isinstance(plan, HurriedPlan):
-            return False
+        if isinstance(plan, HurriedPlan) or asked.energy_j is not None:
+            return False  # what going on would cost is not known here
         quotas = [(lane, quota) for lane in self._lanes.values() for quota in lane.quotas]
         whole = all(lane.usable for lane, _ in quotas) and sum(quota.items for _, quota in quotas) == open_items
         if self._settings.pooled or plan.prefer is Prefer.ENERGY or not (whole and open_items):
@@ -115,6 +118,7 @@ class Course:
         """From now on drift is measured against the present prediction."""
         for lane in self._lanes.values():
             lane.planned_finish_s = lane.finish_s(now_s)
+            lane.planned_speed = lane.speed
         self.planned_end_s = max(lane.planned_finish_s for lane in self._lanes.values())
 
     def follow(self, plan: Plan, open_items: int, now_s: float) -> bool:

@@ -78,7 +78,7 @@ class Dispatcher:
         self._lateness = Lateness(self._lanes, self._settings.min_task_s)
         self._flight = Flight(self._pool, self._lanes, self._watch)
         accuracies = {variant.name: variant.accuracy for variant in cluster.variants}
-        self._course = Course(self._lanes, request.requirement.when_late, self._settings, accuracies)
+        self._course = Course(self._lanes, request.requirement, self._settings, accuracies)
         self._tally = Tally(accuracies)
         self._now_s = self._deadline_s = 0.0
         self._stranded_since_s = math.inf
@@ -152,7 +152,7 @@ class Dispatcher:
             return []  # the same answer once more
         lane = self._lanes[task.pid]
         accepted = self._flight.answer(task, self._now_s)
-        self._tally.done(task, event, accepted, self._now_s)
+        self._tally.done(task, event, accepted, self._now_s, lane.watts)
         lane.learn(task, event.busy_s - event.load_s + event.others_s)  # others' work slows it down, as heat does
         self._learn_link(lane, task, event)
         if lane.suspected:  # slow, but alive

@@ -57,12 +57,14 @@ class Lane:
     profiles: dict[str, Profile]
     item_bytes: dict[str, int]
     condition: Condition
+    watts: float | None = None  # at work, beyond idling; None where not described
     free_s: float = -math.inf  # until then it does the work of others; absolute
     tasks: dict[int, Task] = field(default_factory=dict)
     items_in_flight: int = 0
     work_in_flight_s: float = 0.0  # of its tasks, by the profile
     quotas: list[Quota] = field(default_factory=list)
     planned_finish_s: float = 0.0
+    planned_speed: float = 1.0
     head_since_s: float = 0.0
     variant: str | None = None
     available: bool = True
@@ -346,6 +348,7 @@ def _add_lanes(
             profiles=profiles,
             item_bytes=item_bytes,
             condition=condition,
+            watts=None if processor.active_w is None else processor.active_w - (processor.idle_w or 0.0),
         )
         lanes[pid] = lane
         added.append(lane)

@@ -38,6 +38,7 @@ class Progress:
     """Totals, then one line per processor and one per pair that ran anything.
 
     `accuracy` is the mean expected accuracy of the items answered so far, bad items left out; 0 before the first.
+    `energy_j` is what answered tasks added to idling: seconds at work times watts; None where watts are not described.
     """
 
     items: int
@@ -55,3 +56,4 @@ class Progress:
     last_answer_s: float | None
     processors: tuple[ProcessorProgress, ...]
     shares: tuple[ShareDone, ...]
+    energy_j: float | None = None

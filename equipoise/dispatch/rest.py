@@ -39,11 +39,15 @@ class Concession(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rest:
-    """What is left to be planned: open items, seconds for them (less a reserve), and the accuracy that they owe."""
+    """What is left to be planned: open items, seconds for them (less a reserve), and the accuracy that they owe.
+
+    `energy_j` is what is left of a budget, less what is in flight; None without one.
+    """
 
     items: int
     left_s: float
     accuracy: float
+    energy_j: float | None = None
 
     def request(self, wanted: Requirement, concession: Concession) -> Request:
         """It as a request of its own. Asking only for what can be had spares the planner proofs that it cannot be."""
@@ -56,6 +60,7 @@ class Rest:
                 min_accuracy=self.accuracy if concession in {Concession.NOTHING, Concession.DEADLINE} else 0.0,
                 prefer=wanted.prefer if concession is Concession.NOTHING else conceding,
                 when_late=wanted.when_late,
+                max_energy_j=None if self.energy_j is None else max(self.energy_j, ASKED.least),
                 max_power_w=wanted.max_power_w,
                 confidence=wanted.confidence,
             ),
@@ -79,7 +84,20 @@ def rest_of(request: Request, flight: Flight, tally: Tally, left_s: float, setti
         items=flight.pool.open_items,
         left_s=max(left_s - reserve_s, left_s / 2, ASKED.least if left_s > 0 else left_s),
         accuracy=max(0.0, min(owed, _most_accurate(flight, tally))),
+        energy_j=_energy_left_j(request.requirement.max_energy_j, flight, tally, settings.energy_reserve),
     )
+
+
+def _energy_left_j(budget_j: float | None, flight: Flight, tally: Tally, reserve: float) -> float | None:
+    """What may still be spent, less a reserve; None if there is no budget, or nobody knows what was spent."""
+    if budget_j is None or tally.energy_j is None:
+        return None
+    in_flight_j = sum(
+        lane.watts * sum(lane.work_s(task) for task in lane.tasks.values())
+        for lane in flight.lanes.values()
+        if lane.watts is not None
+    )
+    return (1 - reserve) * (budget_j - tally.energy_j - in_flight_j)
 
 
 def _most_accurate(flight: Flight, tally: Tally) -> float:

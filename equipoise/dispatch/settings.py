@@ -22,9 +22,11 @@ class Settings:
     max_task_s: float = 0.5  # bounds what a loss costs and how long feedback takes
     max_task_bytes: int = 8_000_000
     drift: float = 0.03  # of the seconds left: a finish that moves by more has the rest planned again
+    speed_drift: float = 0.05  # of a speed: with a budget of energy, that too has the rest planned again
     min_drift_s: float = 0.01
     reserve_s: float = 0.04  # kept back when the rest is planned: answers come in lumps and predictions scatter
     reserve: float = 0.02  # of the deadline; the reserve is never more than this
+    energy_reserve: float = 0.02  # of what is left of a budget
     ask_again_s: float = 1.0  # after asking for a plan in vain
     plan_pause_s: float = 0.0005  # per processor, before drift has the rest planned again: planning takes 0.0001
     look_pause_s: float = 0.00001  # per processor, before stragglers are looked for again: a look takes as long
@@ -42,11 +44,13 @@ class Settings:
             "min_task_s",
             "max_task_s",
             "drift",
+            "speed_drift",
             "min_drift_s",
             "plan_pause_s",
             "look_pause_s",
             "reserve_s",
             "reserve",
+            "energy_reserve",
             "belief_margin_s",
             "belief_margin",
             "least_belief_margin_s",

@@ -31,6 +31,7 @@ class Tally:
     accuracies: dict[str, float]  # of each variant
     start_s: float = 0.0
     earned: float = 0.0
+    energy_j: float | None = 0.0  # None once somebody has worked whose watts are not described
     bad: int = 0
     duplicated: int = 0
     dropped: int = 0
@@ -44,12 +45,13 @@ class Tally:
         if self.first_sent_s is None:
             self.first_sent_s = now_s
 
-    def done(self, task: Task, event: TaskDone, accepted: tuple[int, ...], now_s: float) -> None:
-        """A task was answered; of its items the `accepted` ones counted."""
+    def done(self, task: Task, event: TaskDone, accepted: tuple[int, ...], now_s: float, watts: float | None) -> None:
+        """A task was answered by a processor that draws so many `watts`; of its items the `accepted` ones counted."""
         bad = len(set(event.bad_items).intersection(accepted))
         pair = self._pairs[task.pid, task.variant]
         pair.busy_s += event.busy_s
         pair.load_s += event.load_s
+        self.energy_j = None if self.energy_j is None or watts is None else self.energy_j + watts * event.busy_s
         self.dropped += len(task.items) - len(accepted)
         if not accepted:
             return
@@ -73,6 +75,7 @@ class Tally:
             elapsed_s=now_s - self.start_s,
             deadline_s=deadline_s if math.isfinite(deadline_s) else None,
             accuracy=self.earned / good if good else 0.0,
+            energy_j=self.energy_j,
             replanned=replanned,
             resent=pool.resent_items,
             duplicated=self.duplicated,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from equipoise.core.cluster import ProcessorId
+from equipoise.core.ranges import ASKED
 from equipoise.core.receipt import LostNode, Origin, Receipt, Resumption
 from equipoise.core.request import Prefer, Request, Requirement, WhenLate
 from equipoise.dispatch.commands import Finish
@@ -71,6 +72,8 @@ class Earlier:
             min_accuracy=min(1.0, max(0.0, self._owed_accuracy())),
             prefer=wanted.prefer if timely else Prefer.LATENCY,
             when_late=wanted.when_late,
+            max_energy_j=self._energy_left_j(),
+            max_power_w=wanted.max_power_w,
             confidence=wanted.confidence,
         )
         return Request(items=len(self.left), requirement=requirement)
@@ -104,6 +107,7 @@ class Earlier:
             last_answer_s=_most(before.last_answer_s, self._at(later.last_answer_s)),
             processors=later.processors,
             shares=_summed([*before.shares, *map(self._moved, later.shares)]),
+            energy_j=_sum_if_known(before.energy_j, later.energy_j),
         )
 
     def receipt_of(
@@ -145,6 +149,10 @@ class Earlier:
         owed = self.request.requirement.min_accuracy * (good + len(self.left)) - before.accuracy * good
         return owed / len(self.left)
 
+    def _energy_left_j(self) -> float | None:
+        budget_j, spent_j = self.request.requirement.max_energy_j, self.receipt.energy_j
+        return None if budget_j is None else max(ASKED.least, budget_j - (spent_j or 0.0))
+
     def _progress(self) -> Progress:
         receipt = self.receipt
         good = [row for row in self.rows.values() if row.error is None]
@@ -165,6 +173,7 @@ class Earlier:
             last_answer_s=self._last_answer_s() if self.rows else None,
             processors=(),
             shares=self._shares(Counter((row.pid, row.variant) for row in good)),
+            energy_j=receipt.energy_j,
         )
 
     def _last_answer_s(self) -> float:
@@ -289,6 +298,10 @@ def _sum(before: ShareDone, after: ShareDone) -> ShareDone:
         first_sent_s=min(before.first_sent_s, after.first_sent_s),
         last_answer_s=max(before.last_answer_s, after.last_answer_s) if after.items else before.last_answer_s,
     )
+
+
+def _sum_if_known(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 def _least(a: float | None, b: float | None) -> float | None:

@@ -78,6 +78,7 @@ def make_receipt(
             unanswered=len(unanswered),
             latency_s=latency_s,
             accuracy=accuracy,
+            energy_j=progress.energy_j,
         )
         if finish is not None
         else Met(performance=False, accuracy=False),  # not yet
@@ -87,6 +88,7 @@ def make_receipt(
         dropped=progress.dropped,
         shares=tuple(_ran_shares(plan, progress.shares)),
         lost=lost,
+        energy_j=progress.energy_j,
         resumed=resumed,
         origin=origin,
     )

@@ -63,12 +63,30 @@ def test_both_promises_are_kept_and_the_receipt_says_so(run: Run, folder: Path, 
 
     receipt = json.loads((folder / "receipt.json").read_text())
     assert code == 0
-    assert receipt["met"] == {"performance": True, "accuracy": True}
+    assert receipt["met"] == {"performance": True, "accuracy": True, "energy": True}
     assert (receipt["emulated"], receipt["answered"], receipt["unanswered"]) == (True, ITEMS, [])
     assert receipt["accuracy"]["measured"]["items"] == ITEMS
     assert sum(share["items"] for share in receipt["shares"]) == ITEMS
     printed = capsys.readouterr().out
     assert printed.index("emulated") < printed.index("Expected:") < printed.index("Receipt (emulated, answered)")
+
+
+def test_a_budget_of_energy_is_planned_for_and_is_on_the_receipt(
+    run: Run, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    nodes = [
+        {**node, "processors": [{**node["processors"][0], "idle_w": 1.0, "active_w": 5.0}]} for node in BOARDS["nodes"]
+    ]
+    (folder / "boards.json").write_text(json.dumps({**BOARDS, "nodes": nodes}))
+
+    run("--deadline-s", "30", "--min-accuracy", "0.7", "--max-energy-j", "4", "--receipt", "receipt.json")
+
+    receipt = json.loads((folder / "receipt.json").read_text())
+    busy_s = sum(share["busy_s"] for share in receipt["shares"])
+    assert receipt["plan"]["energy_j"] <= 4
+    assert receipt["energy_j"] == pytest.approx(4.0 * busy_s)
+    assert receipt["met"]["energy"] == (receipt["energy_j"] <= 4)
+    assert "<= 4 J" in capsys.readouterr().out
 
 
 def test_every_item_is_predicted_once_as_json_lines(run: Run, folder: Path):
@@ -131,7 +149,7 @@ def test_best_effort_runs_the_closest_plan_and_owns_up(run: Run, capsys: pytest.
     assert run("--deadline-s", "30", "--min-accuracy", "0.95", "--best-effort", "--json") == 4
 
     receipt = json.loads(capsys.readouterr().out)
-    assert receipt["met"] == {"performance": True, "accuracy": False}
+    assert receipt["met"] == {"performance": True, "accuracy": False, "energy": True}
     assert receipt["answered"] == ITEMS
 
 

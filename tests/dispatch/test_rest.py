@@ -38,6 +38,12 @@ def test_what_is_conceded_becomes_what_is_optimised(
     assert (requirement.deadline_s, requirement.min_accuracy, requirement.prefer) == (deadline_s, min_accuracy, prefer)
 
 
+def test_what_is_left_of_a_budget_is_asked_for_however_little_it_is():
+    assert asked(Concession.NOTHING, Rest(items=100, left_s=4.0, accuracy=0.7, energy_j=12.0)).max_energy_j == 12.0
+    assert asked(Concession.NOTHING, Rest(items=100, left_s=4.0, accuracy=0.7, energy_j=-1.0)).max_energy_j > 0
+    assert asked(Concession.NOTHING).max_energy_j is None
+
+
 @pytest.mark.parametrize("concession", Concession)
 def test_without_a_deadline_there_is_none_to_be_asked_for(concession: Concession):
     assert asked(concession, Rest(items=100, left_s=math.inf, accuracy=0.7)).deadline_s is None

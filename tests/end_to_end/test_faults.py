@@ -104,7 +104,7 @@ def test_a_coordinator_that_is_killed_leaves_a_receipt_that_says_what_it_was_doi
 
     receipt, written = receipt_in(tmp_path), (tmp_path / "p.jsonl").read_bytes()
     assert (receipt["outcome"], receipt["items"]) == ("running", ITEMS)
-    assert receipt["met"] == {"performance": False, "accuracy": False}
+    assert receipt["met"] == {"performance": False, "accuracy": False, "energy": True}
     assert (receipt["requirement"]["deadline_s"], receipt["plan"]["items"]) == (600, ITEMS)
     assert (receipt["origin"]["inputs"], receipt["origin"]["out"]) == (["grey.npy"], "p.jsonl")
     acknowledged = receipt["origin"]["predictions"]
