@@ -13,7 +13,7 @@ from nodes import real_cluster
 from equipoise.core.family import Family
 from equipoise.engines.processors import usable_cpus
 
-ITEMS = 400
+ITEMS = 4000  # so many that loading the variant twice pays
 
 pytestmark = pytest.mark.skipif(len(usable_cpus()) < 2, reason="a CPU with one core cannot be split")
 
