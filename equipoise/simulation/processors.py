@@ -14,6 +14,7 @@ from equipoise.dispatch.commands import SendTask
 from equipoise.node.turns import Turns
 from equipoise.profiling.feedback import SpeedEstimator
 from equipoise.simulation.agenda import Agenda
+from equipoise.simulation.memory import LoadedVariants, NodeMemory
 from equipoise.simulation.pace import Heat, Pace
 from equipoise.simulation.scenario import Stragglers
 
@@ -63,6 +64,7 @@ class SimulatedProcessor:
 
     off_by       how much longer than profiled each variant really takes: 1.2 is 20 % longer
     chance       what decides how long each task takes; of this processor alone, so that strategies meet the same luck
+    memory       of its node; None if there is no limit
     """
 
     def __init__(
@@ -75,10 +77,13 @@ class SimulatedProcessor:
         chance: Random,
         off_by: Mapping[str, float],
         stragglers: Stragglers | None = None,
+        memory: NodeMemory | None = None,
     ) -> None:
         self.pid = pid
         self.busy_s = 0.0
-        self.resident: set[str] = set()
+        sizes_bytes = {variant: profile.memory_bytes for variant, profile in profiles.items()}
+        self._loaded = LoadedVariants(memory or NodeMemory(agenda), sizes_bytes, self._needed)
+        self._memory = memory
         self._profiles = profiles
         self._agenda = agenda
         self._on_end = on_end
@@ -91,6 +96,7 @@ class SimulatedProcessor:
         self._done_s: dict[str, float] = {}  # when a request was last worked on
         self._speed = SpeedEstimator()
         self._running: Job | None = None
+        self._blocked: Job | None = None  # it is its turn, but its variant has no room in memory yet
         self._idle_since_s = 0.0
 
     @property
@@ -108,7 +114,7 @@ class SimulatedProcessor:
         job.arrived_s = now_s
         due_s = math.inf if due_in_s is None else now_s + due_in_s
         self._turns.add(job.listener.name, job, arrived_s=now_s, due_s=due_s)
-        if self._running is None:
+        if self._running is None and self._blocked is None:
             self._begin_next()
 
     def abandon(self, job: Job) -> None:
@@ -130,11 +136,11 @@ class SimulatedProcessor:
 
     def condition(self) -> Condition:
         """What the node would say of it if it were asked."""
-        jobs = [*([self._running] if self._running else []), *self._turns]
+        jobs = [*filter(None, (self._running, self._blocked)), *self._turns]
         return Condition(
             speed=self._speed.speed,
             busy_s=sum(self._expected_s(job) for job in jobs if not job.abandoned),
-            resident=frozenset(self.resident),
+            resident=self._loaded.names,
         )
 
     def forget_all(self, *, also_loaded: bool) -> None:
@@ -143,9 +149,10 @@ class SimulatedProcessor:
             self._catch_up(self._running)
             self._running.turns += 1
             self._finish_with(self._running)
-        self._turns = Turns()
+        self._turns, self._blocked = Turns(), None
+        self._loaded.wait_no_more()
         if also_loaded:
-            self.resident.clear()
+            self._loaded.clear()
 
     def set_speed(self, speed: float) -> None:
         """So fast it is from now on while cold, against its profile."""
@@ -182,15 +189,32 @@ class SimulatedProcessor:
         return "it came too late to be started" if late else None
 
     def _begin(self, job: Job) -> None:
+        variant, now_s = job.command.variant, self._agenda.now_s
+        job.others_s = now_s - max(job.arrived_s, self._done_s.get(job.listener.name, -math.inf))
+        job.load_s = 0.0 if variant in self._loaded else self._profiles[variant].load_s
+        self._blocked = job
+        self._loaded.use(variant, lambda room: self._begin_or_refuse(job, room=room))
+
+    def _begin_or_refuse(self, job: Job, *, room: bool) -> None:
+        """There is room for its variant, or there will be none."""
+        self._blocked = None
+        refusal = self._refusal(job) if room else f"variant {job.command.variant!r} finds no room in memory"
+        if refusal is not None:
+            self._begin_next()
+            self._on_end(job, refusal)
+            return
         self._cool()
         self._running = job
         job.began_s = job.since_s = self._agenda.now_s
-        job.others_s = job.began_s - max(job.arrived_s, self._done_s.get(job.listener.name, -math.inf))
-        variant = job.command.variant
-        job.load_s = 0.0 if variant in self.resident else self._profiles[variant].load_s
         job.run_s = self._run_s(job)
-        self.resident.add(variant)
         self._expect_end(job)
+
+    def _needed(self) -> frozenset[str] | None:
+        """Of what is loaded; all of it while it works, and else what its next task wants."""
+        if self._running is not None:
+            return None
+        following = self._turns.next()
+        return frozenset() if following is None else frozenset({following.command.variant})
 
     def _run_s(self, job: Job) -> float:
         """How much work the calls of a task turn out to be."""
@@ -238,6 +262,8 @@ class SimulatedProcessor:
         self._done_s[job.listener.name] = self._agenda.now_s
         if not job.abandoned:
             self._learn(job)
+        if self._memory is not None and self._memory.short:
+            self._memory.relieve()
         self._begin_next()
         self._on_end(job, "it was abandoned" if job.abandoned else None)
 
@@ -249,7 +275,7 @@ class SimulatedProcessor:
     def _expected_s(self, job: Job) -> float:
         command = job.command
         profile = self._profiles[command.variant]
-        load_s = 0.0 if command.variant in self.resident else profile.load_s
+        load_s = 0.0 if command.variant in self._loaded else profile.load_s
         return load_s + profile.run_s(len(command.items), command.batch) / self._speed.speed
 
     def _learn(self, job: Job) -> None:

@@ -12,6 +12,7 @@ from equipoise.core.plan import Condition, Conditions
 from equipoise.dispatch.commands import AbandonTask, SendTask
 from equipoise.dispatch.events import Event, NodeLost, NodeReturned, TaskDone, TaskFailed
 from equipoise.simulation.agenda import Agenda
+from equipoise.simulation.memory import NodeMemory
 from equipoise.simulation.network import Network
 from equipoise.simulation.pace import Heat
 from equipoise.simulation.processors import Job, SimulatedProcessor
@@ -59,6 +60,7 @@ class World:
     def _made(self, node: Node, truth: Truth, seed: int) -> SimulatedNode:
         made: dict[str, SimulatedProcessor] = {}
         simulated = SimulatedNode(node, made)
+        memory = None if node.memory_bytes is None else NodeMemory(self._agenda, node.memory_bytes)
         for processor in node.processors:
             chance = Random(f"{seed}/{node.name}/{processor.name}")
             common = _factor(chance, truth.speed_error)
@@ -70,6 +72,7 @@ class World:
                 chance=chance,
                 off_by={p.variant: common * _factor(chance, truth.variant_error) for p in processor.profiles},
                 stragglers=truth.stragglers,
+                memory=memory,
             )
         return simulated
 
