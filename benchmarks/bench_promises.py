@@ -31,7 +31,6 @@ from equipoise.lab.drift import SLACK, asked, ten_boards, uncertain_boards
 from equipoise.planning.strategies import ONLINE, STRATEGIES
 from equipoise.simulation import BatchRequest, Leaves, Load, Scenario, simulate
 from equipoise.simulation.clairvoyant import limits
-from equipoise.simulation.scenario import NodeEvent
 
 CLUSTERS: dict[str, Callable[[], Cluster]] = {"three": uncertain_boards, "ten": ten_boards}
 KINDS = ("calm", "killed", "slowed", "both")
@@ -73,7 +72,7 @@ def request(cluster: Cluster, seed: int) -> BatchRequest:
     return msgspec.structs.replace(drawn, requirement=msgspec.structs.replace(drawn.requirement, deadline_s=deadline_s))
 
 
-def events(cluster: Cluster, kind: str, seed: int, deadline_s: float) -> tuple[NodeEvent, ...]:
+def events(cluster: Cluster, kind: str, seed: int, deadline_s: float) -> tuple[Leaves | Load, ...]:
     chance = Random(f"{seed}/{kind}")
     killed, slowed = chance.sample([node.name for node in cluster.nodes], 2)
     kill = Leaves(at_s=deadline_s * chance.uniform(*MOMENTS), node=killed)

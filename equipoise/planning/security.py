@@ -2,7 +2,8 @@
 
 A plan that spends all slack on accuracy fills its deadline. If a node is lost while the others could not do the rest in
 the time that is left, the deadline is broken. Power grids are run so that the loss of any one component can be borne
-(the N-1 criterion). Here a request is *safe* against an event, the loss of a node or a node at half its speed, once
+(the N-1 criterion). Here an event is the loss of a node, a node at half its speed, or a node lost and the largest of
+the others at half its speed. A request is *safe* against an event once
 
     T_e(rest) <= (1 - MARGIN) x time left,       T_e: the least time for the rest at the floor, after the event
 
@@ -15,9 +16,10 @@ accuracy's again later. For a rest whose owed accuracy is f, with r seconds left
     worth   = A(p, x) - RISK (A(1, 0) - f) sum_e u_e,    u_e = x_e where x_e <= x, else 1
 
 and the pair (p, x) of the greatest worth is chosen, (1, 0) among them: to hurry is paid for in accuracy, as far as
-being safe sooner is worth it. Every event of the nodes that matter is taken to be equally likely, whence the sum.
-Accuracies and times are those of divisible items (fluid.py) and leave links and loads out. That what is done before the
-event is more accurate than is owed is left out, too, and on the safe side.
+being safe sooner is worth it. RISK is larger once a node has been lost or has slowed down. Every event of the nodes
+that matter is taken to be equally likely, whence the sum. Accuracies and times are those of divisible items (fluid.py)
+and leave links and loads out. That what is done before the event is more accurate than is owed is left out, too, and
+on the safe side.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from equipoise.planning.problem import TOLERANCE, Floats, Problem
 
 _MARGIN = 0.15  # of the time left: for what is in flight, for noticing the event, and for whole items
 _RISK = 0.5  # of what slack is worth, to be safe for all of the time rather than for none of it
+_RISK_ONCE_STRUCK = 2.0  # the same where something has happened already: it may happen again
+_STRUCK = 0.75  # of its speed: slower than profiles are wrong
 _SLOW = 0.5  # of its speed: what heat or another program leaves of a node
 _NODES = 4  # looked at, those that can do most: what happens to the others is easier to bear
 _PACES = 8  # tried
@@ -65,7 +69,7 @@ def hurry(problem: Problem) -> Hurry | None:
     least, patient = fluid.least_time_s() / left_s, fluid.accuracy(left_s)
     if not unsafe or least >= 1 or patient is None:
         return None
-    price = _RISK * max(0.0, patient - problem.floor)
+    price = _risk(problem) * max(0.0, patient - problem.floor)
     chosen, best = None, patient - price * len(unsafe)
     for pace, until in _choices(unsafe, least):
         accuracy = fluid.accuracy_in_two_steps(pace, until)
@@ -75,6 +79,12 @@ def hurry(problem: Problem) -> Hurry | None:
         if worth > best + TOLERANCE:
             chosen, best = Hurry(deadline_s=pace * left_s, for_s=until * left_s), worth
     return chosen
+
+
+def _risk(problem: Problem) -> float:
+    states = problem.conditions.values()
+    struck = any(not state.available or state.speed < _STRUCK for state in states)
+    return _RISK_ONCE_STRUCK if struck else _RISK
 
 
 def _choices(unsafe: list[float], least: float) -> Iterator[tuple[float, float]]:
@@ -108,10 +118,14 @@ class _Fluid:
 
     def strains(self, within_s: float) -> Iterator[float]:
         """The time needed after each event over the time there is, where there is any time that would do."""
-        for struck in self._nodes_that_matter():
+        nodes = list(self._nodes_that_matter())
+        for n, struck in enumerate(nodes):
+            other = nodes[1] if n == 0 and len(nodes) > 1 else nodes[0]
+            gone = np.where(struck, np.inf, self._start_s)
             for needed_s in (
-                self.least_time_s(np.where(struck, np.inf, self._start_s)),
+                self.least_time_s(gone),
                 self.least_time_s(slower=np.where(struck, _SLOW, 1.0)),
+                self.least_time_s(gone, np.where(other, _SLOW, 1.0)),
             ):
                 if math.isfinite(needed_s):
                     yield needed_s / within_s
