@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import msgspec
 import numpy as np
@@ -92,8 +92,7 @@ class Ladder:
     def pairs(self) -> Pairs:
         """What may be mixed."""
         rungs = self.item_s.shape[1]
-        slow, fast = np.triu_indices(rungs)
-        of, middle = np.nonzero((slow[:, None] < np.arange(rungs)) & (np.arange(rungs) < fast[:, None]))
+        slow, fast, of, middle = _combinations(rungs)
         item_s, gain = np.minimum(self.item_s, NEVER_S)[:, None, :], self.gain[:, None, :]
         fast_s, fast_gain = item_s[:, :, fast], gain[:, :, fast]
         step_s, step_gain = _steps(item_s[:, :, slow], fast_s), gain[:, :, slow] - fast_gain
@@ -322,6 +321,14 @@ def _ladder(variant: Ints, item_s: Floats, gain: Floats) -> Ladder:
         item_s=np.take_along_axis(item_s, slowest_first, 1),
         gain=np.take_along_axis(np.broadcast_to(gain, item_s.shape), slowest_first, 1),
     )
+
+
+@lru_cache(maxsize=64)
+def _combinations(rungs: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """Slow and fast rung of each pair; pair and middle rung of each triple."""
+    slow, fast = np.triu_indices(rungs)
+    of, middle = np.nonzero((slow[:, None] < np.arange(rungs)) & (np.arange(rungs) < fast[:, None]))
+    return slow, fast, of, middle
 
 
 def _steps(slow_s: Floats, fast_s: Floats) -> Floats:

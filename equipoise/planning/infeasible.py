@@ -132,8 +132,8 @@ class _Search:
         return self.answer(_faster(self.problem, factor)) is not None
 
     def likely_factors(self, factors: tuple[float, ...]) -> tuple[float, ...]:
-        """A closer guess than `factors`, where there is one: by the bound, and by what a single look finds."""
-        if not self.strategy.joint:
+        """A closer guess than `factors`, where they do not do: by the bound, and by what a single look finds."""
+        if not self.strategy.joint or self.is_kept_by_speed(factors[0]):
             return factors
         proven = _least(factors[:1], lambda factor: joint.is_admitted_by_bound(_faster(self.problem, factor)))
         likely = proven and _least((proven,), lambda factor: _is_kept_at_a_look(_faster(self.problem, factor)))

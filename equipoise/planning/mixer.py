@@ -13,10 +13,11 @@ from equipoise.planning.fleet import NEVER_S, Ladder
 from equipoise.planning.fluid import Fill, Inlet, fill, least_time_s
 from equipoise.planning.hulls import Hulls, upper_hulls
 from equipoise.planning.memory import fit_together, memory_shares, with_leftovers
+from equipoise.planning.mixes import Bools, Calls, Terms
 from equipoise.planning.predict import Prediction
 from equipoise.planning.problem import TOLERANCE, Floats, Ints, Problem
 from equipoise.planning.relief import Links, Relief
-from equipoise.planning.whole import Bools, Calls, Terms, best_mix
+from equipoise.planning.whole import best_mix
 
 _LEAST_RUNGS = 4  # looked at on every processor
 _MOST_CELLS = 1_200  # of (processor, rung, rung), roughly: more take too long to tabulate
@@ -52,6 +53,7 @@ class Mixer:
         self._hulls = upper_hulls(ladder.item_s, ladder.gain) if hulls is None else hulls  # where nothing is loaded
         self._links = Links(problem, ladder)
         self._known_time_s: tuple[float, Floats] | None = None  # of the deadline asked for last
+        self._known_hulls: tuple[Floats, Bools | None, Hulls] | None = None  # of the seconds and rungs asked for last
         self._known_fill: tuple[Floats, Fill | None] | None = None  # where nothing but time limits
         load_s = problem.readiness.load_s
         self._load_s = None if load_s is None else np.take_along_axis(load_s, ladder.variant, 1)
@@ -214,11 +216,13 @@ class Mixer:
         return fill(self._hulls_in(time_s, fits), time_s, self._problem.items, inlet)
 
     def _hulls_in(self, time_s: Floats, fits: Bools | None) -> Hulls:
-        hulls = self._hulls
-        if self._load_s is not None or fits is not None:
+        if self._load_s is None and fits is None:
+            return self._hulls
+        if self._known_hulls is None or self._known_hulls[0] is not time_s or self._known_hulls[1] is not fits:
             item_s = self._loaded_item_s(time_s)
             hulls = upper_hulls(item_s if fits is None else np.where(fits, item_s, np.inf), self._ladder.gain)
-        return hulls
+            self._known_hulls = time_s, fits, hulls
+        return self._known_hulls[2]
 
     def _loaded_item_s(self, time_s: Floats) -> Floats:
         """(P, H) seconds per item if all the time goes into one rung, its load included; inf if it does not fit."""
@@ -318,12 +322,9 @@ class Mixer:
         if not self._fleet.has_batches:
             return None
         variant = self._ladder.variant
-        return Calls(
-            batch=np.take_along_axis(self._fleet.batch, variant, 1),
-            call_s=np.minimum(np.take_along_axis(self._fleet.call_s, variant, 1), NEVER_S),
-            rest_at=np.take_along_axis(self._fleet.rest_at, variant, 1),
-            rest_s=self._fleet.rest_s,
-        )
+        fleet = self._fleet
+        figures = np.stack((fleet.batch, np.minimum(fleet.call_s, NEVER_S), fleet.rest_at))
+        return Calls(figures=figures[:, np.arange(len(variant))[:, None], variant], rest_s=fleet.rest_s)
 
     def _time_s(self, deadline_s: float) -> Floats:
         """(P,) seconds at profile speed; a long but finite time where the deadline is unbounded."""

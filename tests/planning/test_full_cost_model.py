@@ -13,7 +13,10 @@ from benchmarks.instances import Instance, random_instance
 from equipoise.core.cluster import Cluster
 from equipoise.core.plan import Plan
 from equipoise.core.request import Prefer, Request, Requirement
+from equipoise.planning import joint, mixes
+from equipoise.planning.fleet import Fleet
 from equipoise.planning.planner import plan
+from equipoise.planning.problem import Problem
 from tests.planning.exhaustive import best_value
 
 replace = msgspec.structs.replace
@@ -139,3 +142,22 @@ def test_energy_without_watts_is_an_error_that_names_the_processor():
 
     with pytest.raises(Exception, match="n0/p0 has no active_w; add active_w"):
         plan(request, bare)
+
+
+def test_trying_likely_pairs_of_variants_misses_no_plan_and_costs_hardly_any_accuracy(monkeypatch):
+    problems = [
+        Problem(request=instance.request, fleet=Fleet.of(instance.cluster), conditions={})
+        for instance in (random_instance(seed, variants=10) for seed in range(0, 40, 2))
+    ]
+
+    def accuracies() -> np.ndarray:
+        found = [joint.most_accurate(problem, deadline_s=problem.deadline_s).prediction for problem in problems]
+        return np.array([0.0 if prediction is None else prediction.accuracy for prediction in found])
+
+    by_likely_pairs = accuracies()
+    monkeypatch.setattr(mixes, "_LIKELY", 1000)
+    by_all_pairs = accuracies()
+
+    assert ((by_likely_pairs > 0) == (by_all_pairs > 0)).all()
+    assert by_likely_pairs == pytest.approx(by_all_pairs, rel=5e-3)
+    assert by_likely_pairs.mean() == pytest.approx(by_all_pairs.mean(), rel=5e-4)
