@@ -243,6 +243,14 @@ class Lan:
         return name
 
 
+def change_rate(lan: Lan, host: Host, rate: str) -> None:
+    """Give the link of a host that has a rate another one, each way."""
+    for where, device in ((host.namespace, "eth0"), (lan.namespace, host.port)):
+        _run(
+            "tc", "-n", where, "class", "replace", "dev", device, "parent", "1:", "classid", "1:1", "htb", "rate", rate
+        )
+
+
 def limit_rate(namespace: str, device: str, rate: str) -> None:
     """Send at no more than `rate` on a device."""
     in_namespace = ("tc", "-n", namespace)
