@@ -14,8 +14,7 @@ from rich.table import Table
 from equipoise.cli.clusters import load_cluster
 from equipoise.cli.console import console_for
 from equipoise.cli.frontier_plot import check_plot, plot
-from equipoise.cli.options import JsonOption
-from equipoise.cli.plan import ClusterArgument, ItemsOption, check_items
+from equipoise.cli.options import ClusterArgument, ItemsOption, JsonOption, check_items
 from equipoise.cli.render import percent, rate, seconds
 from equipoise.core.plan import Plan
 from equipoise.planning.fleet import Fleet

@@ -17,18 +17,18 @@ from equipoise.cli.frontier import frontier
 from equipoise.cli.lab import lab_app
 from equipoise.cli.lab_boards import SetOption, chosen_set
 from equipoise.cli.options import (
+    ClusterArgument,
     ConfidenceOption,
     DeadlineOption,
+    ItemsOption,
     JsonOption,
     MinAccuracyOption,
     PreferOption,
     ThroughputOption,
-    requirement_of,
+    request_of,
 )
-from equipoise.cli.plan import ClusterArgument, ItemsOption, check_items
 from equipoise.cli.render import percent, promise, rate, seconds
 from equipoise.core.cluster import Cluster
-from equipoise.core.request import Request
 from equipoise.errors import UsageError
 from equipoise.lab.catalogue import SETS, Catalogue
 from equipoise.lab.whatif import Worth, added, compared, never_used, removed, shopping, without_variant, worth
@@ -50,7 +50,14 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """What every strategy would make of a request on this cluster, side by side."""
-    request = _request(items, deadline_s, throughput_per_s, min_accuracy, prefer=prefer, confidence=confidence)
+    request = request_of(
+        items,
+        deadline_s=deadline_s,
+        throughput_per_s=throughput_per_s,
+        min_accuracy=min_accuracy,
+        prefer=prefer,
+        confidence=confidence,
+    )
     plans = compared(load_cluster(cluster), request, strategy)
     if as_json:
         _print_json(plans)
@@ -87,7 +94,14 @@ def whatif(
     as_json: JsonOption = False,
 ) -> None:
     """What a board more, a node less or a variant less would change; each change is tried alone."""
-    request = _request(items, deadline_s, throughput_per_s, min_accuracy, prefer=prefer, confidence=confidence)
+    request = request_of(
+        items,
+        deadline_s=deadline_s,
+        throughput_per_s=throughput_per_s,
+        min_accuracy=min_accuracy,
+        prefer=prefer,
+        confidence=confidence,
+    )
     described, catalogue = load_cluster(cluster), chosen_set(set_name)
     changes = list(_changes(described, catalogue, add or [], remove or [], without or []))
     if not changes and not buy:
@@ -110,21 +124,6 @@ def whatif(
         console.print(f"Of the published boards, {offers[0].change} would bring most.")
     if unused:
         console.print(f"Never of use here, at no rate or floor: {', '.join(unused)}.", markup=False)
-
-
-def _request(
-    items: int, deadline_s: DeadlineOption, throughput_per_s: ThroughputOption, min_accuracy: float,
-    *, prefer: PreferOption, confidence: ConfidenceOption,
-) -> Request:  # fmt: skip
-    check_items(items)
-    requirement = requirement_of(
-        deadline_s=deadline_s,
-        throughput_per_s=throughput_per_s,
-        min_accuracy=min_accuracy,
-        prefer=prefer,
-        confidence=confidence,
-    )
-    return Request(items=items, requirement=requirement)
 
 
 def _changes(

@@ -8,11 +8,14 @@ from typing import Annotated
 
 import typer
 
-from equipoise.core.request import Prefer, Requirement, WhenLate
+from equipoise.core.ranges import ITEMS, refuse_outside
+from equipoise.core.request import Prefer, Request, Requirement, WhenLate
 from equipoise.engines.processors import core_kinds
 from equipoise.errors import UsageError
 from equipoise.families.demo import demo_folder
 
+ClusterArgument = Annotated[Path, typer.Argument(metavar="CLUSTER.json", help="Cluster description.")]
+ItemsOption = Annotated[int, typer.Option("--items", metavar="N", help="How many items the request has.")]
 DeadlineOption = Annotated[
     float | None, typer.Option("--deadline-s", metavar="SECONDS", help="All answers within this many seconds.")
 ]
@@ -65,6 +68,39 @@ _OPTION_OF_FIELD = {
     "max_power_w": "--max-power-w",
     "confidence": "--confidence",
 }
+
+
+def request_of(
+    items: int,
+    *,
+    deadline_s: float | None,
+    throughput_per_s: float | None,
+    min_accuracy: float,
+    prefer: Prefer | None,
+    confidence: float | None = None,
+    max_energy_j: float | None = None,
+    max_power_w: float | None = None,
+) -> Request:
+    """The request that the options ask for. Raises UsageError, which names the option and its value."""
+    requirement = requirement_of(
+        deadline_s=deadline_s,
+        throughput_per_s=throughput_per_s,
+        min_accuracy=min_accuracy,
+        prefer=prefer,
+        confidence=confidence,
+        max_energy_j=max_energy_j,
+        max_power_w=max_power_w,
+    )
+    check_items(items)
+    return Request(items=items, requirement=requirement)
+
+
+def check_items(items: int) -> None:
+    """Raise UsageError unless there is at least one item, and not more than can be planned for."""
+    try:
+        refuse_outside("--items", items, ITEMS)
+    except ValueError as e:
+        raise UsageError(str(e)) from e
 
 
 def requirement_of(

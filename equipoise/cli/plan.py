@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -14,8 +13,10 @@ from equipoise.cli.clusters import load_cluster
 from equipoise.cli.console import console_for
 from equipoise.cli.explain import explanation_lines
 from equipoise.cli.options import (
+    ClusterArgument,
     ConfidenceOption,
     DeadlineOption,
+    ItemsOption,
     JsonOption,
     MaxEnergyOption,
     MaxPowerOption,
@@ -23,21 +24,17 @@ from equipoise.cli.options import (
     PreferOption,
     StrategyOption,
     ThroughputOption,
-    requirement_of,
+    request_of,
 )
 from equipoise.cli.render import best_accuracy_on, infeasible_summary, plan_summary, plan_table, promise
 from equipoise.cli.report import DECLINED
 from equipoise.core.explanation import Explanation
 from equipoise.core.plan import Plan
-from equipoise.core.ranges import ITEMS, refuse_outside
 from equipoise.core.request import Request
-from equipoise.errors import UsageError
 from equipoise.planning.explain import explain as explain_plan
 from equipoise.planning.planner import plan as plan_with
 from equipoise.runtime.receipt import plan_json
 
-ClusterArgument = Annotated[Path, typer.Argument(metavar="CLUSTER.json", help="Cluster description.")]
-ItemsOption = Annotated[int, typer.Option("--items", metavar="N", help="How many items the request has.")]
 ExplainOption = Annotated[bool, typer.Option("--explain", help="Also say why the plan is what it is.")]
 
 
@@ -60,7 +57,8 @@ def plan(
 
     Exit codes: 0 both promises can be kept, 3 they cannot, 2 usage, 1 any other error.
     """
-    requirement = requirement_of(
+    request = request_of(
+        items,
         deadline_s=deadline_s,
         throughput_per_s=throughput_per_s,
         min_accuracy=min_accuracy,
@@ -69,8 +67,6 @@ def plan(
         max_energy_j=max_energy_j,
         max_power_w=max_power_w,
     )
-    check_items(items)
-    request = Request(items=items, requirement=requirement)
     described = load_cluster(cluster)
     found = plan_with(request, described, strategy=strategy, clock=time.perf_counter)
     explanation = explain_plan(request, described, found) if explain else None
@@ -80,14 +76,6 @@ def plan(
     else:
         _print(request, found, explanation, best_accuracy_on(described))
     raise typer.Exit(0 if found.feasible else DECLINED)
-
-
-def check_items(items: int) -> None:
-    """Raise UsageError unless there is at least one item, and not more than can be planned for."""
-    try:
-        refuse_outside("--items", items, ITEMS)
-    except ValueError as e:
-        raise UsageError(str(e)) from e
 
 
 def _print(request: Request, found: Plan, explanation: Explanation | None, best_accuracy: float) -> None:

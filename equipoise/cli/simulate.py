@@ -14,8 +14,7 @@ from rich.progress import track
 
 from equipoise.cli.clusters import load_cluster
 from equipoise.cli.console import console_for
-from equipoise.cli.options import JsonOption
-from equipoise.cli.plan import ClusterArgument
+from equipoise.cli.options import ClusterArgument, JsonOption
 from equipoise.cli.render_simulation import (
     limits_table,
     requests_table,

@@ -16,8 +16,7 @@ from rich.table import Table
 
 from equipoise.cli.clusters import load_cluster
 from equipoise.cli.console import console_for
-from equipoise.cli.options import JsonOption, MinAccuracyOption
-from equipoise.cli.plan import ClusterArgument
+from equipoise.cli.options import ClusterArgument, JsonOption, MinAccuracyOption
 from equipoise.cli.render import percent, rate, seconds
 from equipoise.cli.report import DECLINED
 from equipoise.core.request import Prefer
