@@ -8,6 +8,7 @@
     │   ├── OnlineStrategyError
     │   └── ScenarioNeededError
     ├── ModelError              a model file cannot be loaded or run    .path
+    │   └── NoRoomError
     ├── InputError              an item cannot be read or decoded       .source
     ├── EmulationError          this machine cannot play the described board
     ├── OutputError             results cannot be written               .path
@@ -84,6 +85,10 @@ class ModelError(EquipoiseError):
     def __init__(self, message: str, *, path: Path | None = None) -> None:
         super().__init__(f"{path}: {message}" if path is not None else message)
         self.path = path
+
+
+class NoRoomError(ModelError):
+    """A model file cannot be fetched now, because what is in use leaves no room for it."""
 
 
 class InputError(EquipoiseError):

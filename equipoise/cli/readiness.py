@@ -32,7 +32,7 @@ async def hand_out(fabric: ZenohFabric, family: Family) -> ZenohHost:
 
 
 async def until_ready(fabric: ZenohFabric, identity: str, *, at_least: int, say: Say) -> tuple[str, ...]:
-    """The names of the nodes that are there, once `at_least` so many are ready for a family, or no more will be soon.
+    """The names of the nodes that are there, once `at_least` so many have all of a family, or no more will soon.
 
     `say` is told from time to time what is waited for.
     """
@@ -42,7 +42,8 @@ async def until_ready(fabric: ZenohFabric, identity: str, *, at_least: int, say:
         names = tuple(sorted(await fabric.look()))
         told = [s for s in await asyncio.gather(*(ask_status(fabric, name, family=identity) for name in names)) if s]
         awaited = [said for status in told if (said := _awaited(status, identity, adopting=loop.time() < heard_s))]
-        if not awaited or sum(is_ready(status, identity) for status in told) >= at_least:
+        complete = [s for s in told if is_ready(s, identity) and not s.draining and not getting_ready(s, identity)]
+        if not awaited or len(complete) >= at_least:
             return names
         say("; ".join(awaited))
         await asyncio.sleep(_LOOK_AGAIN_S)
@@ -61,7 +62,7 @@ def getting_ready(status: NodeStatus, identity: str) -> str | None:
 
 
 def _awaited(status: NodeStatus, identity: str, *, adopting: bool) -> str | None:
-    if is_ready(status, identity) or status.draining:
+    if status.draining:
         return None
     if adopting and status.fetches and status_of(status, identity) is None:
         return f"node {status.name} gets to know the family"

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from equipoise.errors import ModelError, reason_of
+from equipoise.errors import ModelError, NoRoomError, reason_of
 from equipoise.families.manifest import sha256_of
 from equipoise.models.description import ModelFile
 
@@ -150,8 +150,8 @@ class ModelCache:
     def begin(self, file: ModelFile) -> Part | None:
         """Go on with what is here of a file, or begin it; None if another process is at it.
 
-        Others leave for it. Raises ModelError if there is no room for it all the same, or the folder cannot be
-        written to.
+        Others leave for it. Raises NoRoomError if there is no room for it all the same, ModelError if there never is,
+        or the folder cannot be written to.
         """
         if file.size_bytes > self.most_bytes:
             raise ModelError(self.too_large(file), path=self.path_of(file))
@@ -204,7 +204,7 @@ class ModelCache:
                     leaving.append((path, handle))
                     excess_bytes -= size_bytes
             if excess_bytes > 0:
-                raise ModelError(
+                raise NoRoomError(
                     f"has no room: {excess_bytes} of the {self.most_bytes} bytes for files that were fetched are "
                     "missing, and the rest is in use; `equipoise node --cache-bytes` allows more",
                     path=self.path_of(file),

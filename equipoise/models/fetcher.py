@@ -21,6 +21,10 @@ _PAUSES = 3  # as long as a chunk took, while tasks are here
 OnWrong = Callable[[ModelFile, tuple[str, ...]], None]  # a file was thrown away that these holders sent
 
 
+class _GivesWayError(Exception):
+    """Something else is needed at once; what is here stays, if its room is not needed for that."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
     """How a file came here; `resumed_bytes` of it were here before, `sources` sent the rest."""
@@ -46,6 +50,7 @@ class Fetcher:
         self._busy = busy
         self._turns: dict[str, asyncio.Lock] = {}
         self._urgent: Counter[str] = Counter()  # files that somebody waits for
+        self._open: Counter[str] = Counter()  # files that are being fetched
 
     async def fetch(self, file: ModelFile, *, urgent: bool = False) -> Fetched | None:
         """Have a file in the cache; None if it was there, or another process has fetched it.
@@ -57,14 +62,32 @@ class Fetcher:
         with self._counted(file, urgent):
             async with self._turns.setdefault(file.name, asyncio.Lock()):
                 while not await asyncio.to_thread(self._cache.__contains__, file):
+                    await self._until_turn(file)
                     part = await asyncio.to_thread(self._cache.begin, file)
-                    if part is not None:
-                        try:
-                            return await self._complete(part)
-                        finally:
-                            part.close()
-                    await asyncio.sleep(_OTHER_PROCESS_S)
+                    if part is None:
+                        await asyncio.sleep(_OTHER_PROCESS_S)
+                        continue
+                    self._open[file.name] += 1
+                    try:
+                        return await self._complete(part)
+                    except _GivesWayError:
+                        continue
+                    finally:
+                        self._open -= Counter([file.name])
+                        part.close()
         return None
+
+    async def _until_turn(self, file: ModelFile) -> None:
+        """What is not urgent waits for what is; what is urgent, until the rest has let go of its room."""
+        while self._pressed(file) or (self._urgent[file.name] and any(map(self._pressed_name, self._open))):
+            await asyncio.sleep(_PAUSE_S)
+
+    def _pressed(self, file: ModelFile) -> bool:
+        return self._pressed_name(file.name)
+
+    def _pressed_name(self, name: str) -> bool:
+        """True if somebody waits for other files, but nobody for this one."""
+        return bool(self._urgent) and not self._urgent[name]
 
     @contextmanager
     def _counted(self, file: ModelFile, urgent: bool) -> Iterator[None]:
@@ -134,8 +157,8 @@ class Fetcher:
     async def _draw(self, holder: str, part: Part) -> None:
         """Fetch from a holder until the file is whole. Raises NodeError."""
         while (here_bytes := part.size_bytes) < part.file.size_bytes:
-            while self._urgent and not self._urgent[part.file.name]:
-                await asyncio.sleep(_PAUSE_S)
+            if self._pressed(part.file):
+                raise _GivesWayError
             paced = self._busy() and not self._urgent[part.file.name]
             began_s = asyncio.get_running_loop().time()
             chunk = await self._holders.chunk(holder, part.file, here_bytes, small=paced)

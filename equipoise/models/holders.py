@@ -17,7 +17,9 @@ from equipoise.models.description import ModelFile
 _ASK_S = 5.0
 _CHUNK_S = 15.0  # until a chunk is given up on
 _WANTED_CHUNK_S = 0.1  # so that others have the link often
-_FIRST_BYTES = 1 << 16
+_FIRST_BYTES = 1 << 16  # and the fewest
+_TELLING_S = 0.02  # a shorter transfer says little of the link: what buffers there are take it in at once
+_TRIES = 6  # in which a chunk grows from the smallest to the largest, and comes once more
 _NEWEST = 0.3  # what the latest chunk counts in a holder's speed
 
 T = TypeVar("T")
@@ -42,6 +44,8 @@ class Holders:
         self._present: set[str] = set()
         self._files: dict[str, frozenset[str]] = {}  # by holder
         self._speed_bytes_per_s: dict[str, float] = {}
+        self._measured: set[str] = set()  # those of whom that speed is known from a transfer that says something
+        self._chunk_bytes: dict[str, int] = {}  # that the next chunk is to have
         self._banned: frozenset[tuple[str, str]] = frozenset()  # holder, and the file that it sent wrongly
 
     def join(self, peers: Peers) -> None:
@@ -103,10 +107,13 @@ class Holders:
     def fetch_s(self, file: ModelFile, here_bytes: int = 0) -> float | None:
         """How long it takes to fetch what is not here yet of a file, from the holder that sent fastest so far.
 
-        None if nobody is known to have it, or nobody who has it ever sent anything.
+        Who never sent anything is taken to be as slow as the slowest who did. None if nobody is known to have it, or
+        nobody ever sent anything.
         """
-        speeds = [self._speed_bytes_per_s[name] for name in self.having(file.sha256) if name in self._speed_bytes_per_s]
-        return (file.size_bytes - here_bytes) / speeds[0] if speeds else None
+        having, known = self.having(file.sha256), self._speed_bytes_per_s
+        if not having or not known:
+            return None
+        return (file.size_bytes - here_bytes) / known.get(having[0], min(known.values()))
 
     def ban(self, holder: str, sha256: str) -> None:
         """Ask this holder no more for that, until it has left and come again."""
@@ -119,25 +126,38 @@ class Holders:
 
     async def chunk(self, holder: str, file: ModelFile, offset_bytes: int, *, small: bool = False) -> bytes:
         """The next part of a file, as large as the link to its holder lets it be, or small. Raises NodeError."""
-        wanted_bytes = 0 if small else int(self._speed_bytes_per_s.get(holder, 0.0) * _WANTED_CHUNK_S)
-        size_bytes = min(max(_FIRST_BYTES, wanted_bytes), CHUNK_BYTES, file.size_bytes - offset_bytes)
+        wanted_bytes = _FIRST_BYTES if small else self._chunk_bytes.get(holder, _FIRST_BYTES)
+        size_bytes = min(wanted_bytes, file.size_bytes - offset_bytes)
         message = ChunkMessage(sha256=file.sha256, offset_bytes=offset_bytes, size_bytes=size_bytes)
         began_s = asyncio.get_running_loop().time()
         chunk = await self._ask(holder, Verb.CHUNK, _encode(message), _CHUNK_S)
         if len(chunk) != size_bytes:
             raise NodeError(f"it sent {len(chunk)} bytes of a model file in place of {size_bytes}", node=holder)
-        if not small:  # of which the way there and back takes more than its part
-            self._learn_speed(holder, size_bytes / max(asyncio.get_running_loop().time() - began_s, 1e-6))
+        if not small:
+            self._learn(holder, size_bytes, max(asyncio.get_running_loop().time() - began_s, 1e-6))
         return chunk
 
     async def try_out(self, file: ModelFile) -> None:
-        """Learn how fast somebody who has the file sends it, from its first chunk. Raises NodeError."""
+        """Learn how fast somebody who has the file sends it, from its beginning. Raises NodeError."""
         for holder in self.having(file.sha256)[:1]:
-            await self.chunk(holder, file, 0)
+            for _ in range(_TRIES):
+                if holder not in self._measured:
+                    await self.chunk(holder, file, 0)
 
-    def _learn_speed(self, holder: str, bytes_per_s: float) -> None:
-        before = self._speed_bytes_per_s.get(holder, bytes_per_s)
-        self._speed_bytes_per_s[holder] = (1 - _NEWEST) * before + _NEWEST * bytes_per_s
+    def _learn(self, holder: str, size_bytes: int, took_s: float) -> None:
+        """What a chunk says of its holder's speed, and how large the next one is to be."""
+        speed = size_bytes / took_s
+        if took_s >= _TELLING_S or size_bytes == CHUNK_BYTES:
+            before = self._speed_bytes_per_s[holder] if holder in self._measured else speed
+            self._speed_bytes_per_s[holder] = (1 - _NEWEST) * before + _NEWEST * speed
+            self._measured.add(holder)
+        elif holder not in self._measured:
+            self._speed_bytes_per_s[holder] = speed  # better than nothing
+        if took_s < _WANTED_CHUNK_S / 2:
+            before_bytes = self._chunk_bytes.get(holder, _FIRST_BYTES)
+            self._chunk_bytes[holder] = min(max(before_bytes, 2 * size_bytes), CHUNK_BYTES)
+        elif took_s > 2 * _WANTED_CHUNK_S:
+            self._chunk_bytes[holder] = max(size_bytes // 2, _FIRST_BYTES)
 
     def _on_change(self, name: str, here: bool) -> None:
         if name == self._own_name:

@@ -136,8 +136,8 @@ class NodeAgent:
     def status(self, families: tuple[FamilyStatus, ...] | None = None) -> NodeStatus:
         """What the node is and does now; `families` in place of those of the repertoire."""
         if families is None:
-            names = tuple(self._workers)
-            families = tuple(self._repertoire.status(identity, names) for identity in self._repertoire.identities)
+            speeds = self._speeds
+            families = tuple(self._repertoire.status(identity, speeds) for identity in self._repertoire.identities)
         health = self._facts.health()
         return NodeStatus(
             name=self._facts.name,
@@ -162,11 +162,19 @@ class NodeAgent:
             return _encode(self.status())
         if wanted.family not in self._repertoire.identities:
             return _encode(self.status(families=()))
-        family = self._repertoire.status(wanted.family, tuple(self._workers))
+        speeds = self._speeds
+        family = self._repertoire.status(wanted.family, speeds)
         if wanted.samples and self._price is not None:
-            profiles = await asyncio.to_thread(self._price, wanted.family, wanted.samples)
-            family = msgspec.structs.replace(family, profiles=dict(profiles))
+            priced = await asyncio.to_thread(self._price, wanted.family, wanted.samples)
+            profiles = {
+                name: self._repertoire.offered(wanted.family, found, speeds[name]) for name, found in priced.items()
+            }
+            family = msgspec.structs.replace(family, profiles=profiles)
         return _encode(self.status(families=(family,)))
+
+    @property
+    def _speeds(self) -> dict[str, float]:
+        return {name: worker.speed for name, worker in self._workers.items()}
 
     async def _ping(self, payload: bytes) -> bytes:
         await _travel(self._wire, len(payload))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from equipoise.engines.base import Engine
 from equipoise.engines.processors import LocalProcessor
 from equipoise.engines.registry import load_engine
-from equipoise.errors import ModelError
+from equipoise.errors import ModelError, NoRoomError
 from equipoise.node.memory import ModelMemory
 from equipoise.node.repertoire import Closing, Repertoire
 
@@ -50,7 +50,7 @@ class LoadedModels:
         if key not in self._loaded:
             self._repertoire.refuse_unsigned(*key)
             with ExitStack() as undo:
-                file = self._repertoire.hold(*key)
+                file = self._hold(key)
                 if file is not None:
                     undo.callback(file.close)
                 size_bytes = self._make_room(key)
@@ -60,6 +60,16 @@ class LoadedModels:
             self._loaded[key] = _Loaded(engine, size_bytes, file)
         self._loaded.move_to_end(key)
         return self._loaded[key].engine
+
+    def _hold(self, key: Key) -> Closing | None:
+        """The variant's file; what is loaded leaves if its file is in the way."""
+        try:
+            return self._repertoire.hold(*key)
+        except NoRoomError:
+            if not self._loaded:
+                raise
+        self._unload_oldest()
+        return self._hold(key)
 
     def give_way(self, needed: Key | None = None) -> None:
         """Unload what is not needed next, the oldest first, while another processor lacks the room."""

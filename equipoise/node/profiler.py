@@ -132,7 +132,7 @@ class Profiler:
         """Profiles for items like these: what it takes to prepare them depends on them."""
         family = self.repertoire.family(identity)
         node = self._described(family, self._measured.get(identity, {}), prepare_times_s(family, samples))
-        return {processor.name: self.repertoire.offered(identity, processor.profiles) for processor in node.processors}
+        return {processor.name: processor.profiles for processor in node.processors}
 
     def _described(
         self, family: Family, measured: Mapping[Pair, Measurement], prepare_s: Mapping[str, float] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -133,11 +133,14 @@ class Repertoire:
         profile = self._profiles.get((identity, processor, variant))
         return next(iter(self.offered(identity, (profile,))), None) if profile is not None else None
 
-    def offered(self, identity: str, profiles: Iterable[Profile]) -> tuple[Profile, ...]:
-        """Those whose files can be had and may be loaded, loading with the time to fetch what is not here."""
+    def offered(self, identity: str, profiles: Iterable[Profile], speed: float = 1.0) -> tuple[Profile, ...]:
+        """Those whose files can be had and may be loaded, loading with the time to fetch what is not here.
+
+        Whoever plans divides what a profile says by the processor's `speed`, which fetching does not depend on.
+        """
         models = {model.name: model for model in self._families[identity].models}
         found = ((profile, self._fetch_s(identity, models[profile.variant])) for profile in profiles)
-        return tuple(_after(profile, fetch_s) for profile, fetch_s in found if fetch_s is not None)
+        return tuple(_after(profile, fetch_s * speed) for profile, fetch_s in found if fetch_s is not None)
 
     def _fetch_s(self, identity: str, model: Model) -> float | None:
         if not self.may_load(model.sha256):
@@ -145,24 +148,24 @@ class Repertoire:
         supply = self._supplies.get(identity)
         return supply.fetch_s(model) if supply is not None else 0.0
 
-    def profiles(self, identity: str, processor: str) -> tuple[Profile, ...]:
-        """What the evaluated variants cost on a processor, in the order of the family."""
+    def profiles(self, identity: str, processor: str, speed: float = 1.0) -> tuple[Profile, ...]:
+        """What the evaluated variants cost on a processor, in the order of the family; see `offered`."""
         found = (
-            self.profile(identity, processor, model.name)
+            self._profiles.get((identity, processor, model.name))
             for model in self._families[identity].models
             if model.accuracy is not None
         )
-        return tuple(profile for profile in found if profile is not None)
+        return self.offered(identity, (profile for profile in found if profile is not None), speed)
 
-    def status(self, identity: str, processors: tuple[str, ...]) -> FamilyStatus:
-        """What others are told of a family."""
+    def status(self, identity: str, speeds: Mapping[str, float]) -> FamilyStatus:
+        """What others are told of a family, on processors that are so fast relative to their profiles."""
         family = self._families[identity]
         evaluated = any(model.accuracy is not None for model in family.models)
         return FamilyStatus(
             identity=identity,
             name=family.name,
             variants=family.described_variants() if evaluated else (),
-            profiles={name: self.profiles(identity, name) for name in processors},
+            profiles={name: self.profiles(identity, name, speed) for name, speed in speeds.items()},
             missing=self._missing[identity],
             to_fetch=self._to_fetch.get(identity, 0),
         )

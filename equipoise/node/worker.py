@@ -127,6 +127,11 @@ class Worker:
         """Forget every task, as nobody can be told of it any more."""
         self._abandon(lambda message: True)
 
+    @property
+    def speed(self) -> float:
+        """How fast it is, relative to its profiles, as far as it has worked."""
+        return self._speed.speed
+
     def status(self) -> ProcessorStatus:
         """What the processor is doing now."""
         with self._changed:

@@ -22,6 +22,8 @@ from equipoise.models.holders import Holders
 
 CONTENT = bytes(range(256)) * 2000  # several chunks
 FILE = ModelFile(hashlib.sha256(CONTENT).hexdigest(), ".onnx", len(CONTENT))
+OTHER_CONTENT = b"another model"
+OTHER = ModelFile(hashlib.sha256(OTHER_CONTENT).hexdigest(), ".onnx", len(OTHER_CONTENT))
 
 OnChunk = Callable[[ChunkMessage], Awaitable[bytes]]
 
@@ -50,7 +52,7 @@ class Network:
             return await on_chunk(msgspec.msgpack.decode(payload, type=ChunkMessage))
 
         async def holdings(_payload: bytes) -> bytes:
-            return msgspec.msgpack.encode(HoldingsReply(files=(FILE.sha256,)))
+            return msgspec.msgpack.encode(HoldingsReply(files=(FILE.sha256, OTHER.sha256)))
 
         await self.fabric.holder_host().serve(name, {Verb.HOLDINGS: holdings, Verb.CHUNK: chunk})
 
@@ -197,6 +199,30 @@ async def test_while_a_node_has_tasks_it_fetches_in_small_chunks_unless_a_task_w
     assert (max(sizes) > 1 << 16) == (urgent or not busy)
 
 
+async def test_what_a_task_waits_for_has_the_room_of_what_is_fetched_at_leisure(tmp_path: Path):
+    network = Network(tmp_path)
+    network.cache.most_bytes = FILE.size_bytes  # for one at a time
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(wanted: ChunkMessage) -> bytes:
+        if wanted.sha256 == OTHER.sha256:
+            return OTHER_CONTENT[wanted.offset_bytes :][: wanted.size_bytes]
+        began.set()
+        await go_on.wait()
+        return await honest(wanted)
+
+    await network.add("a", slow)
+    at_leisure = asyncio.ensure_future(network.fetcher.fetch(FILE))
+    await began.wait()
+    needed = asyncio.ensure_future(network.fetcher.fetch(OTHER, urgent=True))
+    await asyncio.sleep(0)
+    go_on.set()
+
+    assert await needed is not None
+    assert await at_leisure is not None
+    assert network.content == CONTENT
+
+
 async def test_where_nobody_has_it_that_is_said(network: Network):
     with pytest.raises(ModelError, match="no node or client that is there has it"):
         await network.fetcher.fetch(FILE)
@@ -206,10 +232,13 @@ async def test_how_long_a_file_will_take_is_known_once_its_holder_has_sent_somet
     await network.add("a", honest)
     await network.holders.look()
     assert network.holders.fetch_s(FILE) is None
-    await network.holders.chunk("a", FILE, 0)
+    await network.holders.try_out(FILE)
 
     whole_s = network.holders.fetch_s(FILE)
     assert whole_s is not None
     assert network.holders.fetch_s(FILE, here_bytes=FILE.size_bytes // 2) == pytest.approx(whole_s / 2)
     network.fabric.holders.lose("a")
     assert network.holders.fetch_s(FILE) is None
+    await network.add("b", honest)
+    await network.holders.look()
+    assert network.holders.fetch_s(FILE) == whole_s  # who never sent anything is taken to be as slow as the slowest

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from equipoise.core.cluster import Profile
-from equipoise.core.family import Family
+from equipoise.core.family import Family, Model
 from equipoise.engines.processors import LocalProcessor
 from equipoise.errors import ModelError
 from equipoise.families.manifest import load_family
@@ -62,6 +63,23 @@ def test_what_is_not_signed_is_not_offered_until_it_is(authority: Authority, tin
     assert repertoire.profiles(identity, "cpu") == ()
     membership.learn(authority.sign_family(tiny_family))
     assert [profile.variant for profile in repertoire.profiles(identity, "cpu")] == ["small"]
+
+
+def test_fetching_takes_as_long_on_a_fast_processor_as_on_a_slow_one(tiny_family: Family):
+    class Elsewhere:
+        def fetch_s(self, model: Model) -> float:
+            return 2.0
+
+        def hold(self, model: Model) -> NoReturn:
+            raise AssertionError("nothing is loaded here")
+
+    repertoire = Repertoire()
+    identity = repertoire.add(tiny_family, supply=Elsewhere())
+    repertoire.learn(identity, "cpu", Profile(variant="small", latency_s={1: 0.1}, load_s=0.5))
+
+    for speed in (0.5, 1.0, 4.0):  # by which whoever plans divides
+        (profile,) = repertoire.profiles(identity, "cpu", speed)
+        assert profile.load_s / speed == 0.5 / speed + 2.0
 
 
 def test_a_file_that_was_exchanged_after_it_was_checked_is_not(
