@@ -166,7 +166,7 @@ def test_nothing_is_cut_on_a_narrow_terminal(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("equipoise.cli.render._PIPE_COLUMNS", 60)
+    monkeypatch.setattr("equipoise.cli.console._PIPE_COLUMNS", 60)
 
     assert run(*{"profile": ["profile"], "show": ["family", "show"]}[command], tiny_family.folder) == 0
 
