@@ -16,7 +16,7 @@ from slow_family import build_slow_family
 from test_live_cluster import save_greys
 
 ITEMS = 240
-MANY_ITEMS = 1200
+MANY_ITEMS = 4000  # so many that one node is not done before another one has come in
 
 
 class Scene:
