@@ -180,11 +180,13 @@ async def _serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    node = LiveNode(settings=settings, log=log)
+    node, ready = LiveNode(settings=settings, log=log), asyncio.Event()
+    reloading: set[asyncio.Task[None]] = set()
+    # From the beginning: SIGHUP ends a process that does not expect it, and a node is ready a moment before it knows.
+    loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(_reload(node, supervisor, ready))))
     if not await _started(node, stop):
         return
-    reloading: set[asyncio.Task[None]] = set()
-    loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(_reload(node, supervisor))))
+    ready.set()
     try:
         async with _beside(node, supervisor, metrics_at):
             if await _until_either(stop, node.superseded) is node.superseded:
@@ -214,7 +216,8 @@ async def _beside(
         yield
 
 
-async def _reload(node: LiveNode, supervisor: Supervisor) -> None:
+async def _reload(node: LiveNode, supervisor: Supervisor, ready: asyncio.Event) -> None:
+    await ready.wait()
     supervisor.reloading()
     await node.reload()
     supervisor.ready(f"node {node.settings.name}")
