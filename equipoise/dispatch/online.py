@@ -15,7 +15,7 @@ from equipoise.core.plan import Conditions
 from equipoise.core.request import Request
 from equipoise.dispatch.commands import Command, SendTask
 from equipoise.dispatch.dispatcher import Dispatcher
-from equipoise.dispatch.events import Event, TaskDone, Tick
+from equipoise.dispatch.events import Event, NodeJoined, TaskDone, Tick
 from equipoise.dispatch.lane import Lane
 from equipoise.dispatch.router import Answered, Router, Seen, Situation
 from equipoise.dispatch.settings import Settings
@@ -39,12 +39,8 @@ class OnlineDispatcher(Dispatcher):
     ) -> None:
         super().__init__(request, cluster, order, settings=settings, conditions=conditions)
         self._router = router
-        self._seen = {
-            pid: Seen(pid=pid, profiles=lane.profiles, resident=lane.resident) for pid, lane in self._lanes.items()
-        }
-        self._situation = Situation(processors=list(self._seen.values()))
+        self._see_processors()
         self._sent: dict[int, tuple[float, int]] = {}  # when, and behind how many items, each task in flight was sent
-        self._all_changed = True  # and not only those whose tasks are over
         self._held_back = False  # the router waits, but nothing is in flight that it could wait for
 
     def handle(self, event: Event) -> list[Command]:
@@ -54,6 +50,17 @@ class OnlineDispatcher(Dispatcher):
         if isinstance(event, TaskDone):
             self._teach(event)
         return super().handle(event)
+
+    def _on_joined(self, event: NodeJoined) -> None:
+        super()._on_joined(event)
+        self._see_processors()
+
+    def _see_processors(self) -> None:
+        self._seen = {
+            pid: Seen(pid=pid, profiles=lane.profiles, resident=lane.resident) for pid, lane in self._lanes.items()
+        }
+        self._situation = Situation(processors=list(self._seen.values()))
+        self._all_changed = True  # and not only those whose tasks are over
 
     def _teach(self, event: TaskDone) -> None:
         task, sent = self._flight.find(event.task), self._sent.pop(event.task, None)
