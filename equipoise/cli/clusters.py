@@ -14,6 +14,7 @@ from equipoise.errors import ConfigError
 
 T = TypeVar("T")
 
+_LIVE = Path("live")
 _FAULT_AT = re.compile(r"\(byte (\d+)\)")
 _LAST_KEY = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:[^"]*$')
 _NO_JSON_NUMBER = re.compile(rb"-?(?:NaN|nan|Infinity|Inf|inf)\b")
@@ -28,7 +29,14 @@ class _Sizes(msgspec.Struct, frozen=True):
 
 
 def load_cluster(path: Path) -> Cluster:
-    """The cluster that a JSON file describes. Raises ConfigError, which names the place in it."""
+    """The cluster that a JSON file describes, or the live one as it is now where the path is `live`.
+
+    Raises ConfigError, which names the place in the file, and ClusterError if no live cluster can be described.
+    """
+    if path == _LIVE:
+        from equipoise.cli.live_description import live_cluster  # noqa: PLC0415 - the network takes a while to import
+
+        return live_cluster()
     written = read_bytes(path)
     sizes = decode_json(written, _Sizes, path)
     try:

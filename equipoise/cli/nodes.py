@@ -18,15 +18,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from equipoise.cli.console import console_for
-from equipoise.cli.live import reach
+from equipoise.cli.live_description import described, look
 from equipoise.cli.network import ClusterNameOption, ConnectOption, InsecureOption, network_of
 from equipoise.cli.options import JsonOption
 from equipoise.cli.render import rate, seconds
-from equipoise.errors import ClusterError, OutputError, UsageError
+from equipoise.errors import OutputError, UsageError
 from equipoise.fabric.config import DEFAULT_CLUSTER, ZenohSettings
 from equipoise.fabric.messages import FamilyStatus, NodeStatus, ProcessorStatus
 from equipoise.fabric.zenoh import ZenohFabric
-from equipoise.runtime.live import Seen, exported, see, usable_for
+from equipoise.runtime.live import Seen, see
 
 _WATCH_S = 1.0
 
@@ -59,21 +59,13 @@ def nodes(
     if watch:
         asyncio.run(_watch(network, console_for()))
         return
-    seen = asyncio.run(_look(network, at_least))
+    seen = asyncio.run(look(network, at_least))
     if export is not None:
         _export(export, seen, family, item_bytes)
     if as_json:
         print(msgspec.json.encode([_as_json(one, network) for one in seen]).decode())
     else:
         console_for().print(_listing(seen, {one.name: 0.0 for one in seen}, network))
-
-
-async def _look(network: ZenohSettings, at_least: int) -> tuple[Seen, ...]:
-    fabric, names = await reach(network, at_least=at_least)
-    try:
-        return await see(fabric, names)
-    finally:
-        await fabric.close()
 
 
 async def _watch(network: ZenohSettings, console: Console) -> None:
@@ -103,20 +95,9 @@ def _as_json(one: Seen, network: ZenohSettings) -> dict[str, Any]:
     }
 
 
-def _export(path: Path, seen: Sequence[Seen], wanted: str | None, item_bytes: int) -> None:
-    found = {
-        family.identity: family for one in seen if one.status for family in one.status.families
-        if wanted in (None, family.name) and usable_for(family.identity, seen)
-    }  # fmt: skip
-    if len(found) != 1:
-        names = ", ".join(sorted(family.name for family in found.values()))
-        raise ClusterError(
-            f"several families could be exported ({names}); choose one with --family"
-            if found
-            else f"no node is ready for {f'family {wanted!r}' if wanted else 'any family'}; see `equipoise nodes`"
-        )
-    (family,) = found.values()
-    encoded = msgspec.json.format(msgspec.json.encode(exported(family, seen, item_bytes=item_bytes)), indent=1)
+def _export(path: Path, seen: Sequence[Seen], family: str | None, item_bytes: int) -> None:
+    cluster = described(seen, family=family, item_bytes=item_bytes)
+    encoded = msgspec.json.format(msgspec.json.encode(cluster), indent=1)
     try:
         path.write_bytes(encoded + b"\n")
     except OSError as error:

@@ -14,7 +14,9 @@ from equipoise.engines.processors import core_kinds
 from equipoise.errors import UsageError
 from equipoise.families.demo import demo_folder
 
-ClusterArgument = Annotated[Path, typer.Argument(metavar="CLUSTER.json", help="Cluster description.")]
+ClusterArgument = Annotated[
+    Path, typer.Argument(metavar="CLUSTER.json", help="Cluster description, or `live` for the cluster there is.")
+]
 ItemsOption = Annotated[int, typer.Option("--items", metavar="N", help="How many items the request has.")]
 DeadlineOption = Annotated[
     float | None, typer.Option("--deadline-s", metavar="SECONDS", help="All answers within this many seconds.")

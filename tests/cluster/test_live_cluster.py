@@ -88,6 +88,25 @@ def test_a_live_cluster_is_exported_as_a_description_that_plans_are_made_for(clu
     assert all(node.memory_bytes and node.link.latency_s > 0 for node in exported.nodes)
 
 
+def test_plans_are_made_for_the_live_cluster_itself(tiny_family: Family, tmp_path: Path):
+    with real_cluster(tmp_path) as cluster:
+        cluster.name = "default"  # which commands look into that are not told of another one
+        cluster.start("c", "--family", str(tiny_family.folder), "--processors", "cpu").until("profiled")
+        planned = cluster.run_alone("plan", "live", "--items", "100", "--json")
+        compared = cluster.run_alone("lab", "compare", "live", "--items", "100", "--json")
+
+    assert (planned[0], planned[2], compared[0], compared[2]) == (0, "", 0, "")
+    assert {share["node"] for share in json.loads(planned[1])["shares"]} == {"c"}
+
+
+def test_where_no_live_cluster_is_plans_say_so(tmp_path: Path):
+    with real_cluster(tmp_path) as cluster:
+        code, printed, complaints = cluster.run_alone("lab", "whatif", "live", "--items", "100")
+
+    assert (code, printed) == (1, "")
+    assert "Traceback" not in complaints and "equipoise node" in complaints
+
+
 def test_a_family_that_no_node_has_or_fetches_is_refused_with_what_to_do(tmp_path: Path):
     save_greys(tmp_path / "grey.npy", 4)
     with real_cluster(tmp_path) as cluster:
