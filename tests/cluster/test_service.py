@@ -20,7 +20,7 @@ from unit_files import command_of, environment_of
 from equipoise.core.family import Family
 from equipoise.node.unit import UNIT_NAME
 
-ITEMS = 6000
+ITEMS = 20_000
 
 
 @dataclass(frozen=True)
