@@ -122,7 +122,8 @@ class Mixer:
             elif self._fleet.has_links:
                 relief = self._links.relieved(relief, self._counts_of(prediction), late_s > 0, deadline_s)
             if requirement.confidence is not None:
-                time_s = np.maximum(0.0, time_s - late_s * self._problem.readiness.speed)
+                # More each time, or what one processor gives up makes others late by a little, in turn.
+                time_s = np.maximum(0.0, time_s - (1 + attempt) * late_s * self._problem.readiness.speed)
         return None, True
 
     def _through_links(
