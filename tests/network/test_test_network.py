@@ -104,7 +104,7 @@ def test_a_cut_is_silent_and_can_be_mended(lan: Lan, wired: bool):
 
     assert not reached_while_cut
     assert "LOWER_UP" in link
-    assert reaches(one, two)
+    assert any(reaches(one, two) for _ in range(10))  # an address that was asked for in vain is asked for again later
 
 
 @pytest.mark.parametrize("cut", ["to-host", "from-host"])
