@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ class Setting:
     planning_s: float
 
 
-class Coordinator:
+class Coordinator(ABC):
     """Commands to the world, the world's events to whoever follows the request or stream; from admission to its end."""
 
     def __init__(self, name: str, setting: Setting, on_end: Callable[[Coordinator], None]) -> None:
@@ -33,13 +34,13 @@ class Coordinator:
         self._on_end = on_end
         self._wake = 0  # only the last wake-up asked for counts
 
+    @abstractmethod
     def begin(self, _: object) -> None:
         """Admit what is asked for, or decline it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hear(self, event: Event) -> None:
         """The world, the planner or the clock has something to say."""
-        raise NotImplementedError
 
     def _pass_on(self, command: SendTask | AbandonTask | WakeAt) -> None:
         """To the world, or the clock."""
