@@ -33,13 +33,13 @@ def find_duplicate(
     A duplicate is worth it if it should be answered sooner than the task itself. It is also if it should be in time,
     and the task may not be: because its deadline is too close for how such tasks scatter, or because it is late, and
     waiting any longer would be too late for a duplicate, too.
+    One that may be late is left to a processor at work that should be done with it sooner, and in time.
     A duplicate runs the quickest variant that is at least as accurate as the one that it stands in for, so that
     nothing that was promised is given away.
     """
     lanes = list(lanes)
-    idle = nsmallest(
-        _LOOKED_AT, (lane for lane in lanes if lane.usable and not lane.tasks), key=lambda lane: lane.least_item_s
-    )
+    idle = _ablest(lane for lane in lanes if lane.usable and not lane.tasks)
+    at_work = _ablest(lane for lane in lanes if lane.usable and lane.tasks)
     turns_s = []
     for finish_s, lane, task in _latest(lanes, now_s) if idle else ():
         items = tuple(item for item in task.items if pool.is_in_flight(item))
@@ -49,11 +49,20 @@ def find_duplicate(
         if quickest is None:
             continue
         needs_s, duplicate = quickest
+        if now_s + _WORTH * needs_s > deadline_s:
+            others = [other for other in at_work if other is not lane]
+            later = _quickest(others, task, items, accuracies, now_s)
+            if later is not None and later[0] < min(needs_s, deadline_s - now_s):
+                continue
         turn_s = _turn_s(lane, finish_s, _WORTH * needs_s, now_s, deadline_s)
         if turn_s <= now_s:
             return duplicate, math.inf
         turns_s.append(turn_s)
     return None, min(turns_s, default=math.inf)
+
+
+def _ablest(lanes: Iterable[Lane]) -> list[Lane]:
+    return nsmallest(_LOOKED_AT, lanes, key=lambda lane: lane.least_item_s)
 
 
 def _turn_s(lane: Lane, finish_s: float, needs_s: float, now_s: float, deadline_s: float) -> float:
@@ -81,11 +90,16 @@ def _latest(lanes: Sequence[Lane], now_s: float) -> list[tuple[float, Lane, Task
 
 
 def _quickest(
-    idle: Sequence[Lane], task: Task, items: tuple[int, ...], accuracies: Mapping[str, float], now_s: float
+    lanes: Sequence[Lane], task: Task, items: tuple[int, ...], accuracies: Mapping[str, float], now_s: float
 ) -> tuple[float, Duplicate] | None:
+    """The one that should be answered first, and in how many seconds; of a lane at work, after what is in flight."""
     choices = [
-        (lane.answer_s(lane.describe_task(variant, items, profile.best_batch, now_s), now_s), lane, variant)
-        for lane in idle
+        (
+            lane.answer_s(lane.describe_task(variant, items, profile.best_batch, now_s), now_s + lane.busy_s(now_s)),
+            lane,
+            variant,
+        )
+        for lane in lanes
         for variant, profile in lane.profiles.items()
         if lane.can_run(variant) and accuracies[variant] >= accuracies[task.variant]
     ]

@@ -255,6 +255,21 @@ def test_an_idle_processor_does_the_straggler_s_items_once_more_and_the_first_an
     assert dispatcher.progress(3.0).duplicated == 1
 
 
+def test_a_straggler_s_items_wait_for_a_processor_at_work_if_the_idle_one_would_be_late_with_them():
+    boards = cluster_of(quick=0.1, slow=0.2, slower=0.3, batch=1)
+    dispatcher = Dispatcher(request_of(7, deadline_s=4.5), boards, range(7), settings=Settings(replan=False))
+    first, second, late = sends(dispatcher.start(0.0, plan_of(quick=6, slow=1)))
+    queue, now_s = [first, second], 0.0
+    while len(queue) > 1:  # until the quick one works on its last
+        now_s += 0.6
+        queue += sends(dispatcher.handle(done(queue.pop(0), now_s)))
+
+    assert sends(dispatcher.handle(Tick(now_s=3.2))) == []  # slower would need until 5.0, and quick will until 4.2
+    (again,) = sends(dispatcher.handle(done(queue[0], 3.6)))
+
+    assert (again.items, again.pid.node) == (late.items, "quick")
+
+
 def test_interrupted_it_forgets_what_is_in_flight_and_says_what_is_missing():
     dispatcher = dispatcher_of(4)
     first, *_ = sends(dispatcher.start(0.0, plan_of(fast=3, slow=1)))
