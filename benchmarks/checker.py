@@ -67,7 +67,8 @@ def costs(cluster: Cluster, plan: Plan, confidence: float | None = None) -> dict
             busy[key] += call_s(profile, now)
             variance[key] = variance.get(key, 0.0) + stddev_s(profile, now) ** 2
             left -= now
-        weight = variants[share.variant].get("input_bytes", 0)
+        weight = profile.get("input_bytes")
+        weight = variants[share.variant].get("input_bytes", 0) if weight is None else weight
         if weight:
             sent[share.node] = sent.get(share.node, 0.0) + weight * share.items
             longest[key] = max(longest.get(key, 0.0), call_s(profile, share.batch))

@@ -87,7 +87,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     `latency_s` maps a batch size to the seconds of one call with that many items; between measured sizes
     a call costs what the straight line between its neighbours says. They are those of a node that is at work as a
-    whole: alone, without the node's other processors, a call takes the `contention`-th part of it.
+    whole: alone, without the node's other processors, a call takes the `contention`-th part of it. `input_bytes` is
+    what an item takes on its way to this processor where that is not what its variant says.
     """
 
     variant: Name
@@ -96,6 +97,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     load_s: float = 0.0
     memory_bytes: int = 0
     contention: float = 1.0
+    input_bytes: int | None = None
 
     def __post_init__(self) -> None:
         where = f"profile of variant {self.variant!r}"
@@ -111,6 +113,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         refuse_outside(f"{where}: load_s", self.load_s, SECONDS)
         refuse_outside(f"{where}: memory_bytes", self.memory_bytes, BYTES)
         refuse_outside(f"{where}: contention", self.contention, CONTENTION)
+        if self.input_bytes is not None:
+            refuse_outside(f"{where}: input_bytes", self.input_bytes, INPUT_BYTES)
 
     @property
     def best_batch(self) -> int:
@@ -121,6 +125,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def item_s(self) -> float:
         """Seconds per item at the best batch size."""
         return self.latency_s[self.best_batch] / self.best_batch
+
+    def item_bytes(self, variant: Variant) -> int:
+        """What an item takes on the network, when it is to be run with `variant`, which this is a profile of."""
+        return variant.input_bytes if self.input_bytes is None else self.input_bytes
 
     def call_s(self, batch: int) -> float:
         """Seconds of one call with `batch` items, at most the largest measured size.

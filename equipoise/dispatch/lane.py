@@ -275,9 +275,9 @@ class Lane:
         self.blame.clear()
         self.excluded.clear()
 
-    def describe_anew(self, profiles: dict[str, Profile], condition: Condition) -> None:
+    def describe_anew(self, profiles: dict[str, Profile], item_bytes: dict[str, int], condition: Condition) -> None:
         """It was started anew, or is known better now; what it was sent it still has."""
-        self.profiles = profiles
+        self.profiles, self.item_bytes = profiles, item_bytes
         self._least_item_s = min((profile.item_s for profile in profiles.values()), default=math.inf)
         self.condition = condition
         self.estimator = SpeedEstimator()
@@ -332,14 +332,15 @@ def _add_lanes(
     `way` is how the node is reached, and who else is reached so.
     """
     uplink, neighbours = way
-    item_bytes = {variant.name: variant.input_bytes for variant in cluster.variants}
+    variants = {variant.name: variant for variant in cluster.variants}
     added = []
     for processor in node.processors:
         pid = ProcessorId(node.name, processor.name)
         profiles = {profile.variant: profile for profile in processor.profiles}
+        item_bytes = {name: profile.item_bytes(variants[name]) for name, profile in profiles.items()}
         condition = conditions.get(pid, Condition())
         if pid in lanes:
-            lanes[pid].describe_anew(profiles, condition)
+            lanes[pid].describe_anew(profiles, item_bytes, condition)
             continue
         lane = Lane(
             pid=pid,

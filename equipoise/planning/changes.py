@@ -124,7 +124,7 @@ class _Judge:
         self._rest_at, self._rest_s = np.append(fleet.rest_at[p], 0), fleet.rest_s
         self._load_s = np.zeros(len(self._now)) if ready.load_s is None else np.append(ready.load_s[p], 0.0)
         self._accuracy = np.append(fleet.accuracy, 0.0)
-        self._bytes = np.append(fleet.input_bytes, 0.0)
+        self._bytes = np.append(fleet.input_bytes[p], 0.0)
         self._memory = np.append(fleet.memory_bytes[p], 0.0)
         self._start_s, self._speed = float(ready.start_s[p]), float(ready.speed[p])
 

@@ -185,7 +185,7 @@ class _Model:
         return self._load_s(cell) > 0 or fleet.is_memory_bound or self._sends(cell)
 
     def _sends(self, cell: Cell) -> bool:
-        return self._problem.fleet.has_links and bool(self._problem.fleet.input_bytes[cell[1]] > 0)
+        return self._problem.fleet.has_links and bool(self._problem.fleet.input_bytes[cell] > 0)
 
     def _is_switched(self, p: int) -> bool:
         return self._problem.readiness.start_s[p] > 0 or self._problem.request.requirement.max_power_w is not None
@@ -266,7 +266,7 @@ class _Model:
                 (of_node, float(fleet.bandwidth_bytes_per_s[fleet.node[p]])),
                 (self._cells, fleet.uplink_bytes_per_s),
             ):
-                sent = [(self._items[c], float(fleet.input_bytes[c[1]]) / bandwidth / self.unit_s) for c in cells]
+                sent = [(self._items[c], float(fleet.input_bytes[c]) / bandwidth / self.unit_s) for c in cells]
                 if math.isfinite(bandwidth):
                     self._add_row([*sent, *link, (call, 1.0), (self._end, -1.0)], upper=0.0)
 

@@ -118,7 +118,7 @@ class Fleet:
     pids: tuple[ProcessorId, ...]
     names: tuple[str, ...]  # of the variants
     accuracy: Floats  # (V,)
-    input_bytes: Floats  # (V,)
+    input_bytes: Floats  # (P, V)
     item_s: Floats  # (P, V) seconds per item at the best batch size
     batch: Ints  # (P, V)
     call_s: Floats  # (P, V) seconds of one whole call
@@ -141,6 +141,7 @@ class Fleet:
         item_s, call_s, batch = np.full(shape, np.inf), np.full(shape, np.inf), np.ones(shape, np.int64)
         load_s, memory_bytes, rest_at = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int64)
         watts, rest_s = np.full(shape[0], np.nan), [0.0]
+        input_bytes = np.tile(np.array([float(variant.input_bytes) for variant in cluster.variants]), (shape[0], 1))
         for p, (_, processor) in enumerate(cluster.processors()):
             if processor.active_w is not None:
                 watts[p] = processor.active_w - (processor.idle_w or 0.0)
@@ -149,6 +150,8 @@ class Fleet:
                 size = profile.best_batch
                 batch[p, v], call_s[p, v] = size, profile.latency_s[size]
                 load_s[p, v], memory_bytes[p, v] = profile.load_s, profile.memory_bytes
+                if profile.input_bytes is not None:
+                    input_bytes[p, v] = profile.input_bytes
                 if size > 1:
                     rest_at[p, v] = len(rest_s)
                     rest_s += [0.0, *(profile.call_s(rest) for rest in range(1, size))]
@@ -158,7 +161,7 @@ class Fleet:
             pids=tuple(pid for pid, _ in cluster.processors()),
             names=tuple(columns),
             accuracy=np.array([variant.accuracy for variant in cluster.variants]),
-            input_bytes=np.array([float(variant.input_bytes) for variant in cluster.variants]),
+            input_bytes=input_bytes,
             item_s=item_s,
             batch=batch,
             call_s=call_s,
@@ -271,6 +274,11 @@ class Fleet:
         """True if inputs take time to travel."""
         limited = math.isfinite(self.uplink_bytes_per_s) or bool(np.isfinite(self.bandwidth_bytes_per_s).any())
         return limited and bool(self.input_bytes.any())
+
+    @cached_property
+    def input_bytes_differ(self) -> float:
+        """By how many bytes the inputs of two variants differ at most, on the same processor."""
+        return float(np.ptp(self.input_bytes, axis=1).max())
 
     @cached_property
     def is_memory_bound(self) -> bool:

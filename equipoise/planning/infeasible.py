@@ -251,7 +251,7 @@ def _is_speed_as_good_as_time(problem: Problem) -> bool:
         prefer=asked.prefer,
         when_late=asked.when_late,
     )
-    travels = any(variant.input_bytes for variant in problem.fleet.cluster.variants)
+    travels = problem.fleet.input_bytes.any()
     return asked == time_and_accuracy and not travels and not problem.readiness.start_s.any()
 
 

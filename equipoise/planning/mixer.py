@@ -138,7 +138,7 @@ class Mixer:
             if found is not None and self._gain_of(found) >= enough:
                 return found
             found = max((f for f in (found, way()) if f is not None), key=self._gain_of, default=None)
-        if np.ptp(self._fleet.input_bytes) > 0 and (found is None or self._gain_of(found) < enough * _HARDLY):
+        if self._fleet.input_bytes_differ and (found is None or self._gain_of(found) < enough * _HARDLY):
             found = max(
                 (f for f in (found, self._with_dear_bytes(deadline_s, relief)) if f is not None),
                 key=self._gain_of,
@@ -170,10 +170,10 @@ class Mixer:
 
     def _with_dear_bytes(self, deadline_s: float, relief: Relief) -> Prediction | None:
         """The same with a price on input bytes, the least for which there is a plan: variants of smaller inputs win."""
-        weight = self._fleet.input_bytes[self._ladder.variant]
+        weight = np.take_along_axis(self._fleet.input_bytes, self._ladder.variant, 1)
         best: Prediction | None = None
         low, high = 0.0, math.inf
-        price = float(np.ptp(self._ladder.gain) / np.ptp(self._fleet.input_bytes))
+        price = float(np.ptp(self._ladder.gain) / self._fleet.input_bytes_differ)
         for _ in range(_BYTE_PRICES):
             dear = Mixer(self._problem, replace(self._ladder, gain=self._ladder.gain - price * weight))
             found, _ = dear._repaired(deadline_s, relief)

@@ -143,7 +143,7 @@ class _Search:
 
     def _changed(self, deadline_s: float, enough: float, may_grow: Bools, below: int) -> Ints | None:
         """(P, V) counts of the most accurate change that is in time; None if it does not earn enough."""
-        sent_bytes = (self._counts @ self._fleet.input_bytes).astype(float)
+        sent_bytes = (self._counts * self._fleet.input_bytes).sum(axis=1)
         late_s, more_bytes = self._uplink(deadline_s, float(sent_bytes.sum()), below)
         total: Table | None = None
         for n, rows in enumerate(self._rows):
@@ -195,15 +195,16 @@ class _Search:
     def _ends(self, n: int, deadline_s: float, sent_bytes: float, late_s: Floats) -> _Ends:
         """With which the last call of a node is over in time."""
         fleet = self._fleet
-        if not fleet.has_links:
+        sizes_bytes = fleet.input_bytes[self._rows[n]]
+        if not fleet.has_links or not sizes_bytes.any():
             return _Ends(calls_s=np.array([np.inf]), starts_s=np.array([-np.inf]), room_bytes=np.array([np.inf]))
         calls_s = np.unique(np.concatenate([self._changes_of(int(p)).calls_s for p in self._rows[n]]))
         starts_s = np.where(calls_s > 0, fleet.node_link_s[n] + calls_s, -np.inf)
         left_s = deadline_s - fleet.node_link_s[n] - calls_s
         room = left_s * fleet.bandwidth_bytes_per_s[n] * (1 + TOLERANCE) - sent_bytes
-        enough = REACH * self._unit * len(self._rows[n]) * float(fleet.input_bytes.max())
+        enough = REACH * self._unit * len(self._rows[n]) * float(sizes_bytes.max())
         # Of calls after which as many items have room the longest will do.
-        steps = np.floor(np.minimum(room, enough) / float(fleet.input_bytes[fleet.input_bytes > 0].min()))
+        steps = np.floor(np.minimum(room, enough) / float(sizes_bytes[sizes_bytes > 0].min()))
         is_last = np.append(steps[1:] != steps[:-1], True)
         kept = np.flatnonzero(is_last & (room >= -enough) & (starts_s <= late_s.max()))
         thin = max(1, -(-len(kept) // _ENDS)) if len(self._prices) > 1 else 1
@@ -244,7 +245,7 @@ class _Search:
 
 def _prices_of(problem: Problem) -> Floats:
     """Accuracy per input byte: none, and around what the variants' differences suggest."""
-    differ = float(np.ptp(problem.fleet.input_bytes))
+    differ = problem.fleet.input_bytes_differ
     if not problem.fleet.has_links or differ == 0:
         return np.zeros(1)
     return np.array(_PRICES) * float(np.ptp(problem.fleet.accuracy)) / differ

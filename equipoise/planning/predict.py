@@ -164,9 +164,10 @@ class CostModel:
             if confidence is not None and profile.latency_stddev_s:
                 variance_s2 = profile.run_variance_s2(items, batch) / speed**2
                 work.variance_s2[p] = work.variance_s2.get(p, 0.0) + variance_s2
-            if variant.input_bytes:
+            item_bytes = profile.item_bytes(variant)
+            if item_bytes:
                 node = self._node_of[p]
-                work.sent_bytes[node] = work.sent_bytes.get(node, 0) + items * variant.input_bytes
+                work.sent_bytes[node] = work.sent_bytes.get(node, 0) + items * item_bytes
                 work.longest_call_s[p] = max(work.longest_call_s.get(p, 0.0), profile.call_s(batch) / speed)
             watts = self._watts[p]
             energy_j = None if watts is None or energy_j is None else energy_j + watts * busy_s

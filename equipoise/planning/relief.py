@@ -86,7 +86,7 @@ class Links:
         fleet = self._fleet
         last_call_s, item_bytes = relief.last_call_s.copy(), relief.item_bytes.copy()
         fits = np.ones(counts.shape, dtype=bool) if relief.fits is None else relief.fits.copy()
-        sent = np.bincount(fleet.node, (counts * fleet.input_bytes[self._ladder.variant]).sum(axis=1), self._nodes)
+        sent = np.bincount(fleet.node, (counts * self._input_bytes).sum(axis=1), self._nodes)
         items = np.bincount(fleet.node, counts.sum(axis=1), self._nodes)
         by_link_s, by_uplink_s = sent / fleet.bandwidth_bytes_per_s, float(sent.sum()) / fleet.uplink_bytes_per_s
         left_s = deadline_s - fleet.node_link_s - np.maximum(by_link_s, by_uplink_s)
@@ -134,6 +134,11 @@ class Links:
             last_call_s[n] = limits_s[best]
             fits[rows] &= allowed[best]
         return replace(relief, last_call_s=last_call_s, fits=fits)
+
+    @cached_property
+    def _input_bytes(self) -> Floats:
+        """(P, H)"""
+        return np.take_along_axis(self._fleet.input_bytes, self._ladder.variant, 1)
 
     @cached_property
     def _call_s(self) -> Floats:

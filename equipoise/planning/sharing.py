@@ -174,7 +174,7 @@ class _Clock:
         sent_bytes: dict[str, int] = {}
         last_call_s: dict[str, float] = {}
         for share in shares:
-            size = fleet.cluster.variants[fleet.column[share.variant]].input_bytes
+            size = int(fleet.input_bytes[fleet.index[share.pid], fleet.column[share.variant]])
             if size:
                 sent_bytes[share.node] = sent_bytes.get(share.node, 0) + size * share.items
                 speed = self._shared.conditions.get(share.pid, _AS_PROFILED).speed

@@ -250,7 +250,7 @@ def _services_of(
         accuracy=np.array([variants[p.variant].accuracy for p in profiles]),
         mean_s=np.array([p.call_s(1) for p in profiles]) / speed,
         stddev_s=np.array([_single_stddev_s(p) for p in profiles]) / speed,
-        transfer_s=np.array([variants[p.variant].input_bytes for p in profiles]) / slice_bytes_per_s,
+        transfer_s=np.array([p.item_bytes(variants[p.variant]) for p in profiles]) / slice_bytes_per_s,
         memory_bytes=np.array([float(p.memory_bytes) for p in profiles]),
         link_s=node.link.latency_s,
         budget_bytes=budget_bytes,

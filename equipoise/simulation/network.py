@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from equipoise.core.cluster import Cluster, Link
+from equipoise.core.cluster import Cluster, Link, ProcessorId
 
 
 class Network:
@@ -18,12 +18,18 @@ class Network:
         self.links = {node.name: node.link for node in cluster.nodes}
         self.uplink_bytes_per_s = cluster.uplink_bytes_per_s
         self._item_bytes = {variant.name: variant.input_bytes for variant in cluster.variants}
+        self._item_bytes_of = {
+            (pid, profile.variant): profile.input_bytes
+            for pid, processor in cluster.processors()
+            for profile in processor.profiles
+            if profile.input_bytes is not None
+        }
         self._uplink_free_s = -math.inf
         self._link_free_s = dict.fromkeys(self.links, -math.inf)
 
-    def input_bytes(self, variant: str, items: int) -> int:
-        """What so many items weigh."""
-        return items * self._item_bytes[variant]
+    def input_bytes(self, pid: ProcessorId, variant: str, items: int) -> int:
+        """What so many items weigh on their way to a processor."""
+        return items * self._item_bytes_of.get((pid, variant), self._item_bytes[variant])
 
     def arrives_s(self, node: str, size_bytes: int, now_s: float) -> float:
         """When a payload that is sent to a node now has arrived whole."""

@@ -114,7 +114,7 @@ class World:
             self._agenda.at(now_s, listener.hear, _failed(job, now_s, "the node is not on the network"))
             return
         node.jobs[listener, command.task] = job
-        size_bytes = self.network.input_bytes(command.variant, len(command.items))
+        size_bytes = self.network.input_bytes(command.pid, command.variant, len(command.items))
         arrives_s = self.network.arrives_s(node.name, size_bytes, now_s)
         if arrives_s > now_s:
             self._agenda.at(arrives_s, self._arrive, (node, node.life, job))

@@ -110,6 +110,7 @@ NAN, INF = float("nan"), float("inf")
         (("variants", 0, "input_bytes"), -1, "input_bytes of variant 'big' must be from 0 to"),
         ((*PROCESSOR, "active_w"), 0.5, "active_w 0.5 is below idle_w 1"),
         ((*PROCESSOR, "idle_w"), -2, "idle_w must be from 0 to 1000000, not -2.0"),
+        ((*PROCESSOR, "profiles", 0, "input_bytes"), -1, "input_bytes must be from 0 to"),
         ((*PROCESSOR, "profiles"), [], "no processor of the cluster has a profile"),
         (("variants",), [], "the cluster has no variants"),
         (("nodes",), [], "the cluster has no nodes"),

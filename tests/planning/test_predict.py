@@ -129,3 +129,11 @@ def test_with_a_confidence_scatter_adds_up_as_variances_do():
 
     assert expected.latency_s == pytest.approx(100.0 + 1.6449 * 0.02 * 10, abs=1e-4)
     assert both.latency_s == pytest.approx(100.0 + 1.9545 * 0.02 * 10, abs=1e-4)  # each at sqrt(0.95)
+
+
+def test_an_item_weighs_what_its_processor_is_sent_where_that_is_not_what_its_variant_says():
+    narrow = Link(bandwidth_bytes_per_s=1000)
+
+    assert predict(board(narrow), [share("big", 4, batch=4)]).latency_s == 4.0 + 2.0
+    assert predict(board(narrow, input_bytes=250), [share("big", 4, batch=4)]).latency_s == 1.0 + 2.0
+    assert predict(board(narrow, input_bytes=0), [share("big", 4, batch=4)]).latency_s == 2.0

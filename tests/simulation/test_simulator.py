@@ -72,6 +72,20 @@ def test_links_and_the_uplink_that_all_share_take_their_time():
     assert receipt.latency_s == pytest.approx(receipt.plan.latency_s, rel=0.05)
 
 
+def test_inputs_take_what_each_processor_is_sent():
+    cluster = boards(a=0.002, link=Link(bandwidth_bytes_per_s=1e5), input_bytes=10_000)
+    (node,) = cluster.nodes
+    (processor,) = node.processors
+    light = tuple(msgspec.structs.replace(profile, input_bytes=1000) for profile in processor.profiles)
+    node = msgspec.structs.replace(node, processors=(msgspec.structs.replace(processor, profiles=light),))
+
+    receipt = receipt_of(scenario(requests=(asking(1000),)), msgspec.structs.replace(cluster, nodes=(node,)))
+
+    assert receipt.latency_s is not None
+    assert 1000 * 1000 / 1e5 <= receipt.latency_s < 1000 * 10_000 / 1e5
+    assert receipt.latency_s == pytest.approx(receipt.plan.latency_s, rel=0.05)
+
+
 def test_a_variant_that_is_not_loaded_is_loaded_once():
     records = time_line(scenario(), boards(a=0.002, load_s=0.3))
 
