@@ -103,7 +103,7 @@ def everything_on(seed: int) -> Case:
     requirement = msgspec.structs.replace(instance.request.requirement, min_accuracy=0.0, prefer=Prefer.ACCURACY)
     request = msgspec.structs.replace(instance.request, requirement=requirement)
     return Case(
-        name=f"8 x 10, everything on, {seed}", fleet=Fleet.of(instance.cluster), request=request, goal_ms=2.0, calls=3
+        name=f"8 x 10, everything on, {seed}", fleet=Fleet.of(instance.cluster), request=request, goal_ms=2.0, calls=15
     )
 
 

@@ -8,6 +8,7 @@ fastest plan above a floor is a search over deadlines, the thriftiest plan withi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from equipoise.core.plan import Plan
 from equipoise.core.request import Prefer
@@ -19,7 +20,8 @@ from equipoise.planning.problem import TOLERANCE, Problem
 from equipoise.planning.thrift import thriftiest
 
 _LATENCY_PRECISION = 1e-4  # relative, of the search over deadlines
-_FIRST_STEP = 1e-3  # relative to the bound
+_SLACK_PRECISION = 0.01  # the same where time is what is left over
+_FIRST_STEP, _SLACK_STEP = 1e-3, 0.02  # relative to the bound, unless an item takes less
 _DEADLINES = 16  # tried at most by that search
 _CLOSE = 2e-3  # relative: a gap that is not worth polishing
 _SMALL = 500  # pairs of processor and variant: of more, polishing would take too long
@@ -56,15 +58,22 @@ def polish(problem: Problem, plan: Plan) -> Plan:
 
     Takes up to some seconds, where `solve` takes milliseconds.
     """
-    fleet, requirement = problem.fleet, problem.request.requirement
-    is_rough = fleet.has_links or fleet.has_batches or fleet.is_memory_bound or problem.readiness.load_s is not None
-    if problem.prefer is Prefer.ENERGY or requirement.confidence is not None or not is_rough or plan.bound is None:
+    requirement = problem.request.requirement
+    if problem.prefer is Prefer.ENERGY or requirement.confidence is not None or not is_rough(problem):
+        return plan
+    if plan.bound is None:
         return plan
     if problem.usable.sum() > _SMALL or (plan.gap or 0.0) <= _CLOSE:
         return plan
     if problem.prefer is Prefer.ACCURACY and not math.isfinite(problem.deadline_s):
         return plan  # time is no limit, so that nothing can be won by being closer to it
     return problem.plan(plan.strategy, polished(problem, problem.predict(plan.shares), plan.bound), bound=plan.bound)
+
+
+def is_rough(problem: Problem) -> bool:
+    """True if more than divisible items that cost the same each decides."""
+    fleet = problem.fleet
+    return fleet.has_links or fleet.has_batches or fleet.is_memory_bound or problem.readiness.load_s is not None
 
 
 def is_admitted_by_bound(problem: Problem) -> bool:
@@ -79,22 +88,30 @@ def most_accurate(problem: Problem, *, deadline_s: float) -> Found:
     return Found(prediction=found.prediction, bound=found.bound / problem.items)
 
 
-def fastest(problem: Problem, *, floor: float, deadline_s: float = math.inf) -> Found:
+def fastest(problem: Problem, *, floor: float, deadline_s: float = math.inf, is_quick: bool = False) -> Found:
     """The fastest plan at least as accurate as `floor`; None if that takes longer than `deadline_s`.
 
     Brackets the shortest deadline for which the most accurate plan reaches the floor, from the fluid bound upwards.
     Every plan found is at least as fast as the deadline that it was asked for, so the bracket closes quickly.
+
+    is_quick   True to spare what takes longest, where speed is only what is left over
     """
     mixer = Mixer.of_accuracy(problem)
     bound_s = mixer.least_time_s(floor * problem.items)
     if not bound_s <= deadline_s * (1 + TOLERANCE):
         return Found(prediction=None, bound=bound_s)
-    found, low_s = _first_at_floor(problem, mixer, floor, bound_s, deadline_s)
+
+    def look(at_s: float) -> Prediction | None:
+        return mixer.mix_at_floor(at_s, floor, is_quick=is_quick)
+
+    precision, first_step = (_SLACK_PRECISION, _SLACK_STEP) if is_quick else (_LATENCY_PRECISION, _FIRST_STEP)
+    step_s = min(float((problem.fleet.item_s[problem.usable]).min()), bound_s * first_step or math.inf)
+    found, low_s = _first_at_floor(look, bound_s, deadline_s, step_s)
     for _ in range(_DEADLINES):
-        if found is None or found.latency_s - low_s <= found.latency_s * _LATENCY_PRECISION:
+        if found is None or found.latency_s - low_s <= found.latency_s * precision:
             break
         middle_s = (low_s + found.latency_s) / 2
-        faster = mixer.mix_at_floor(middle_s, floor)
+        faster = look(middle_s)
         if faster is None:
             low_s = middle_s
         else:
@@ -103,18 +120,17 @@ def fastest(problem: Problem, *, floor: float, deadline_s: float = math.inf) -> 
 
 
 def _first_at_floor(
-    problem: Problem, mixer: Mixer, floor: float, bound_s: float, longest_s: float
+    look: Callable[[float], Prediction | None], bound_s: float, longest_s: float, step_s: float
 ) -> tuple[Prediction | None, float]:
-    """Some plan at least as accurate as `floor`, and a deadline for which there was none.
-
-    Steps begin at a thousandth of the bound, or at the quickest item if that is less, and double.
+    """What is found for the first deadline from the bound on, in steps that double, for which something is found; and
+    a deadline for which there was nothing.
     """
-    step_s = min(float((problem.fleet.item_s[problem.usable]).min()), bound_s * _FIRST_STEP or math.inf)
+    patience_s = _PATIENCE * (bound_s + 1)
     low_s = tried_s = bound_s
-    found = mixer.mix_at_floor(tried_s, floor)
-    while found is None and tried_s < longest_s and step_s <= _PATIENCE * (bound_s + 1):
+    found = look(tried_s)
+    while found is None and tried_s < longest_s and step_s <= patience_s:
         low_s, tried_s = tried_s, min(longest_s, tried_s + step_s)
-        found = mixer.mix_at_floor(tried_s, floor)
+        found = look(tried_s)
         step_s *= 2
     return found, low_s
 
@@ -125,5 +141,6 @@ def _most_accurate_then_fastest(problem: Problem) -> Found:
         return Found(prediction=None, bound=found.bound)
     if found.prediction.accuracy < problem.best_accuracy - TOLERANCE:
         return found  # the deadline is what limits the accuracy, so there is no time to win
-    faster = fastest(problem, floor=found.prediction.accuracy - TOLERANCE / 2, deadline_s=problem.deadline_s)
+    floor = found.prediction.accuracy - TOLERANCE / 2
+    faster = fastest(problem, floor=floor, deadline_s=problem.deadline_s, is_quick=is_rough(problem))
     return Found(prediction=faster.prediction or found.prediction, bound=found.bound)

@@ -11,7 +11,7 @@ import numpy as np
 from equipoise.core.plan import Condition, Plan
 from equipoise.core.ranges import ASKED
 from equipoise.core.request import Prefer, Requirement
-from equipoise.planning.fleet import ladder_of
+from equipoise.planning.ladders import ladder_of
 from equipoise.planning.mixer import Found, Mixer
 from equipoise.planning.predict import Prediction
 from equipoise.planning.problem import TOLERANCE, Floats, Problem, described_watts, item_joules

@@ -16,16 +16,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from equipoise.planning.fleet import Ladder, Pairs
 from equipoise.planning.fluid import Inlet
+from equipoise.planning.ladders import Ladder, Pairs
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 FIT = 1e-9  # relative: how much a sum of latencies may exceed the time by floating-point error alone
-_LIKELY = 16  # pairs per processor that are tried for every count where calls and loads are charged
-_SAMPLE = np.linspace(0.0, 1.0, 5)  # parts of a window at which all pairs are tried
+_LIKELY = 8  # pairs per processor that are tried for every count where calls and loads are charged
+_SAMPLE = np.linspace(0.0, 1.0, 4)  # parts of a window at which all pairs are tried
 _MOSTLY = 0.1  # what falling short on average counts, beside falling short at the best place
 _HOPELESS = 0.3  # of gain: what does not fit, beside what may be best elsewhere
 _KEPT_ROWS = 64  # of more processors it takes longer to see what has changed than to work all out again
@@ -62,11 +62,13 @@ class Terms:
     load_s: Floats | None = None  # (P, H) of using a rung at all; None if there is none
     calls: Calls | None = None  # None if every rung runs best one item at a time
     together: Bools | None = None  # (P, H, H) rungs whose memory fits together; None if all do
+    rung_bytes: Floats | None = None  # (P, H) of an item's input; None where `most_bytes` is
+    most_bytes: Floats | None = None  # (P,) that may come in; None if everything may
 
     @property
     def is_linear(self) -> bool:
         """True if n items of a rung cost n times what one costs."""
-        return self.load_s is None and self.calls is None
+        return self.load_s is None and self.calls is None and self.most_bytes is None
 
 
 class _Table(NamedTuple):
@@ -194,30 +196,33 @@ def _tabulate_calls(ladder: Ladder, terms: Terms, window: Ints, *, all_pairs: bo
     """
     columns, number = _columns_of(ladder, terms), len(ladder.pairs.slow)
     if all_pairs or number <= _LIKELY or window.shape[1] <= len(_SAMPLE):
-        gain, slow_items = _fitted(columns, np.maximum(window, 0), terms.calls)
+        gain, slow_items = _fitted(columns, np.maximum(window, 0), terms)
         gain[window == 0] = 0.0  # nothing to do costs nothing
         return _Table(window, gain, slow_items, None, None)
-    likely = _likely(_fitted(columns, _sample(window), terms.calls)[0])
+    likely = _likely(_fitted(columns, _sample(window), terms)[0])
     columns = columns[:, np.arange(len(window))[:, None], likely]
-    gain, slow_items = _fitted(columns, np.maximum(window, 0), terms.calls)
+    gain, slow_items = _fitted(columns, np.maximum(window, 0), terms)
     gain[window == 0] = 0.0
     return _Table(window, gain, slow_items, None, None, likely)
 
 
-# Figures of a pair on a processor, one layer each; those of calls where there are any.
-_FAST_S, _STEP_S, _FAST_GAIN, _STEP_GAIN, _ROOM_S = range(5)
-_SLOW_CALLS, _FAST_CALLS = slice(5, 8), slice(8, 11)  # batch, seconds of a call, where incomplete ones begin
+# Figures of a pair on a processor, one layer each.
+_FAST_S, _STEP_S, _FAST_GAIN, _STEP_GAIN, _ROOM_S, _FAST_BYTES, _STEP_BYTES, _MOST_BYTES = range(8)
+_SLOW_CALLS, _FAST_CALLS = slice(8, 11), slice(11, 14)  # batch, seconds of a call, where incomplete ones begin
 
 
 def _columns_of(ladder: Ladder, terms: Terms) -> Floats:
-    """(5 or 11, P, N) what is to be known of each pair; room that is negative where a pair must not be used."""
+    """(14, P, N) what is to be known of each pair; room that is negative where a pair must not be used."""
     pairs = ladder.pairs
-    shape = pairs.figures.shape[1], len(pairs.slow)
-    columns = np.empty((5 if terms.calls is None else 11, *shape))
+    columns = np.empty((14, pairs.figures.shape[1], len(pairs.slow)))
     columns[:4] = pairs.figures[:, :, 0]
     columns[_ROOM_S] = _room_s(ladder, terms)
     if terms.together is not None:
         columns[_ROOM_S][~terms.together[:, pairs.slow, pairs.fast]] = -1.0
+    if terms.rung_bytes is not None and terms.most_bytes is not None:
+        fast_bytes = terms.rung_bytes[:, pairs.fast]
+        columns[_FAST_BYTES], columns[_STEP_BYTES] = fast_bytes, terms.rung_bytes[:, pairs.slow] - fast_bytes
+        columns[_MOST_BYTES] = terms.most_bytes[:, None] * (1 + FIT)
     if terms.calls is not None:
         by_rung = terms.calls.figures
         columns[_SLOW_CALLS], columns[_FAST_CALLS] = by_rung[:, :, pairs.slow], by_rung[:, :, pairs.fast]
@@ -239,7 +244,7 @@ def _likely(gain: Floats) -> Ints:
     return likely
 
 
-def _fitted(columns: Floats, counts: Ints, calls: Calls | None) -> tuple[Floats, Floats]:
+def _fitted(columns: Floats, counts: Ints, terms: Terms) -> tuple[Floats, Floats]:
     """(P, W, K) the gain of `counts` (P, W) by pair, -inf where they do not fit, and how many are on the slow rung.
 
     Beside as many as the straight line allows, numbers are tried that leave one of the two rungs no incomplete call.
@@ -248,13 +253,25 @@ def _fitted(columns: Floats, counts: Ints, calls: Calls | None) -> tuple[Floats,
     n = counts[:, :, None].astype(np.float64)
     spare_s = room_s - n * fast_s
     straight = np.floor(np.minimum(spare_s / step_s, n))
-    if calls is None:
+    if terms.most_bytes is not None:
+        np.minimum(straight, _most_by_bytes(columns, n), out=straight)
+    if terms.calls is None:
         best = np.where(spare_s >= 0, straight, -1.0)
     else:
-        best = _most_on_slow(columns, n, np.maximum(straight, 0.0), room_s, calls)
+        best = _most_on_slow(columns, n, np.maximum(straight, 0.0), room_s, terms.calls)
+    if terms.most_bytes is not None:
+        fast_bytes, step_bytes, most_bytes = columns[_FAST_BYTES : _MOST_BYTES + 1, :, None, :]
+        best[n * fast_bytes + best * step_bytes > most_bytes] = -1.0
     gain = n * fast_gain + best * step_gain
     gain[best < 0] = -np.inf
     return gain, np.maximum(best, 0.0)
+
+
+def _most_by_bytes(columns: Floats, n: Floats) -> Floats:
+    """(P, W, K) the most items on the slow rung for which bytes may come in; n where the slow one's are not larger."""
+    fast_bytes, step_bytes, most_bytes = columns[_FAST_BYTES : _MOST_BYTES + 1, :, None, :]
+    most: Floats = (most_bytes - n * fast_bytes) / np.maximum(step_bytes, 1e-9)
+    return np.floor(np.where(step_bytes > 0, most, n))
 
 
 def _most_on_slow(columns: Floats, n: Floats, straight: Floats, room_s: Floats, calls: Calls) -> Floats:

@@ -13,14 +13,14 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from equipoise.planning.fleet import Ladder
 from equipoise.planning.fluid import Inlet
+from equipoise.planning.ladders import Rungs
+from equipoise.planning.link_prices import Offers, link_prices
 from equipoise.planning.problem import TOLERANCE, Floats, Ints, Problem
 
 Bools = npt.NDArray[np.bool_]
 
 _TINY = 1e-100  # keeps quotients of nothing finite
-_ENDS = 64  # longest calls tried per node
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,11 @@ class Relief:
     last_call_s: Floats  # (N,) that a node is given after its last input
     item_bytes: Floats  # (N,) an item is taken to have
     fits: Bools | None  # (P, H) rungs that may be used; None for all
-    may_send_less: bool = True  # to a node whose last call would begin too late
     squeeze: Ints  # (N,) how hard a node's processors are pressed to fit into its memory together; 0 not at all
+    byte_price: Floats | None = None  # (N,) in gain, of what is sent to a node; None if nothing
+    items: Floats | None = None  # (P,) near which to look; None for the fluid optimum
+    item_price: float | None = None  # at which those are worth it
+    most_bytes: Floats | None = None  # (P,) that a processor may be sent; None for all that its inlet lets in
 
     def squeezed(self, overfull: Bools) -> Relief:
         """The processors of overfull nodes (N,) have to do with less memory."""
@@ -39,12 +42,12 @@ class Relief:
 
 
 class Links:
-    """How inputs reach the processors of a problem that climb a ladder of variants."""
+    """How inputs reach the processors of a problem, by the rungs of a ladder of variants."""
 
-    def __init__(self, problem: Problem, ladder: Ladder) -> None:
+    def __init__(self, problem: Problem, rungs: Rungs) -> None:
         self._problem = problem
         self._fleet = problem.fleet
-        self._ladder = ladder
+        self._rungs = rungs
         self._nodes = len(problem.fleet.node_memory_bytes)
 
     def no_relief(self) -> Relief:
@@ -60,7 +63,7 @@ class Links:
     def inlet(self, deadline_s: float, relief: Relief) -> Inlet | None:
         """What the links let in before the last calls have to begin; None if everything."""
         fleet = self._fleet
-        if not fleet.has_links or not math.isfinite(deadline_s):
+        if not fleet.has_links or not math.isfinite(deadline_s) or relief.most_bytes is not None:
             return None
         left_s = np.maximum(0.0, deadline_s - fleet.node_link_s - relief.last_call_s)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -74,8 +77,8 @@ class Links:
         fleet = self._fleet
         if not (fleet.has_links and math.isfinite(fleet.uplink_bytes_per_s) and math.isfinite(deadline_s)):
             return None
-        fits: Bools = self._call_s + (self._least_uplink_s + fleet.link_s)[:, None] <= deadline_s * (1 + TOLERANCE)
-        return None if fits[np.isfinite(self._call_s)].all() else fits
+        fits: Bools = self.call_s + (self._least_uplink_s + fleet.link_s)[:, None] <= deadline_s * (1 + TOLERANCE)
+        return None if fits[np.isfinite(self.call_s)].all() else fits
 
     def relieved(self, relief: Relief, counts: Ints, late: Bools, deadline_s: float) -> Relief:
         """More relief for the links of late processors (P,), which were to run `counts` (P, H).
@@ -86,64 +89,49 @@ class Links:
         fleet = self._fleet
         last_call_s, item_bytes = relief.last_call_s.copy(), relief.item_bytes.copy()
         fits = np.ones(counts.shape, dtype=bool) if relief.fits is None else relief.fits.copy()
-        sent = np.bincount(fleet.node, (counts * self._input_bytes).sum(axis=1), self._nodes)
+        most_bytes = None if relief.most_bytes is None else relief.most_bytes.copy()
+        sent = np.bincount(fleet.node, (counts * self._rungs.input_bytes).sum(axis=1), self._nodes)
         items = np.bincount(fleet.node, counts.sum(axis=1), self._nodes)
         by_link_s, by_uplink_s = sent / fleet.bandwidth_bytes_per_s, float(sent.sum()) / fleet.uplink_bytes_per_s
         left_s = deadline_s - fleet.node_link_s - np.maximum(by_link_s, by_uplink_s)
-        slow = self._call_s > left_s[fleet.node][:, None] * (1 + TOLERANCE)
+        slow = self.call_s > left_s[fleet.node][:, None] * (1 + TOLERANCE)
         for n in np.unique(fleet.node[late]):
             rows = np.flatnonzero(fleet.node == n)
             used = slow[rows] & (counts[rows] > 0)
             if not used.any():
                 continue
-            longest_s = float(self._call_s[rows][used].max())
+            longest_s = float(self.call_s[rows][used].max())
             item_bytes[n] = sent[n] / items[n]
             surplus_bytes = (longest_s - left_s[n]) * fleet.bandwidth_bytes_per_s[n]
             surplus_items = surplus_bytes / max(item_bytes[n], _TINY)
             few = counts[rows][used].sum() <= surplus_items
-            if few or by_uplink_s >= by_link_s[n] or not relief.may_send_less:
+            if few or by_uplink_s >= by_link_s[n]:
                 fits[rows] &= ~slow[rows]
             else:
                 last_call_s[n] = max(last_call_s[n], longest_s)
-        return replace(relief, last_call_s=last_call_s, item_bytes=item_bytes, fits=fits)
+                if most_bytes is not None:
+                    most_bytes[rows] *= max(0.0, 1.0 - surplus_bytes / max(sent[n], _TINY))
+        return replace(relief, last_call_s=last_call_s, item_bytes=item_bytes, fits=fits, most_bytes=most_bytes)
 
-    def with_best_last_calls(self, deadline_s: float, most: Floats, worth: Floats, relief: Relief) -> Relief:
-        """For each node the longest call that it may end with, such that what it can do then is worth most.
+    def priced(self, deadline_s: float, offers: Offers, price: float, relief: Relief) -> tuple[Relief, float]:
+        """Relief chosen beforehand by the prices of items and of bytes on each link, and the gain that those promise.
 
-        most    (P, H) items that fit into a processor's time if it runs one rung alone
-        worth   (P, H) what they are worth, beyond the price of an item
+        price   of items if links had no limits; to begin with
         """
-        fleet, last_call_s = self._fleet, relief.last_call_s.copy()
-        fits = np.isfinite(self._call_s) if relief.fits is None else relief.fits & np.isfinite(self._call_s)
-        worth = np.where(fits, worth, -np.inf)
-        rates = fleet.bandwidth_bytes_per_s / np.maximum(relief.item_bytes, _TINY)
-        for n in np.flatnonzero(np.isfinite(fleet.bandwidth_bytes_per_s) & (relief.item_bytes > 0)):
-            rows = np.flatnonzero(fleet.node == n)
-            limits_s = np.unique(self._call_s[rows][fits[rows]])
-            limits_s = limits_s[limits_s < deadline_s - fleet.node_link_s[n]]
-            if not len(limits_s):
-                continue
-            limits_s = limits_s[:: -(-len(limits_s) // _ENDS)]
-            allowed = self._call_s[rows][None] <= limits_s[:, None, None] * (1 + TOLERANCE)
-            among = np.where(allowed, worth[rows], 0.0)
-            chosen = among.argmax(axis=2)[:, :, None]
-            items = np.take_along_axis(np.broadcast_to(most[rows], among.shape), chosen, 2)[:, :, 0]
-            wanted = np.where(among.max(axis=2) > 0, items, 0.0).sum(axis=1)
-            come = rates[n] * (deadline_s - fleet.node_link_s[n] - limits_s)
-            best = int((among.max(axis=2).sum(axis=1) * np.minimum(1.0, come / np.maximum(wanted, _TINY))).argmax())
-            last_call_s[n] = limits_s[best]
-            fits[rows] &= allowed[best]
-        return replace(relief, last_call_s=last_call_s, fits=fits)
+        fits = np.isfinite(offers.call_s)
+        prices = link_prices(self._problem, offers, deadline_s, price)
+        fits &= self.call_s <= prices.longest_call_s[self._fleet.node][:, None] * (1 + TOLERANCE)
+        relief = replace(relief, fits=fits, items=prices.items, item_price=prices.item_price)
+        if self._fleet.input_bytes_differ:
+            relief = replace(relief, byte_price=prices.byte_price, most_bytes=prices.most_bytes)
+        else:
+            relief = replace(relief, last_call_s=prices.longest_call_s)
+        return relief, prices.gain
 
     @cached_property
-    def _input_bytes(self) -> Floats:
-        """(P, H)"""
-        return np.take_along_axis(self._fleet.input_bytes, self._ladder.variant, 1)
-
-    @cached_property
-    def _call_s(self) -> Floats:
+    def call_s(self) -> Floats:
         """(P, H) seconds of a whole call."""
-        return np.take_along_axis(self._fleet.call_s, self._ladder.variant, 1) / self._problem.readiness.speed[:, None]
+        return self._rungs.call_s / self._problem.readiness.speed[:, None]
 
     @cached_property
     def _least_uplink_s(self) -> float:

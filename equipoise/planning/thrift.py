@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from equipoise.planning.fleet import Ladder, ladder_of
+from equipoise.planning.ladders import Ladder, ladder_of
 from equipoise.planning.mixer import Found, Mixer
 from equipoise.planning.predict import Prediction
 from equipoise.planning.problem import TOLERANCE, Floats, Ints, Problem, item_joules

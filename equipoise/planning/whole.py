@@ -13,14 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from equipoise.planning.fleet import NEVER_S, Ladder
 from equipoise.planning.fluid import Inlet
+from equipoise.planning.ladders import NEVER_S, Ladder
 from equipoise.planning.mixes import FIT, Terms, best_mixes, counts_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_LEAST_WINDOW, _MOST_WINDOW = 3, 16  # items more or fewer than the fluid optimum that are looked at on a processor
+_LEAST_WINDOW, _MOST_WINDOW = 3, 10  # items more or fewer than the fluid optimum that are looked at on a processor
 _LARGEST_TABLE = 200_000  # cells; the window is as wide as this allows
 _REACH = 24  # items that groups of processors may exchange with one another
 _MANY, _NEAR = 64, 4  # of more groups than this, only so many: what is left over finds a place nearby
@@ -79,6 +79,8 @@ def _most_items(ladder: Ladder, terms: Terms) -> Ints:
     if terms.load_s is not None:
         room_s = np.maximum(room_s - terms.load_s, 0.0)
     most: Floats = (np.minimum(room_s, NEVER_S) / ladder.item_s).max(axis=1)
+    if terms.rung_bytes is not None and terms.most_bytes is not None:
+        most = np.minimum(most, terms.most_bytes / np.maximum(terms.rung_bytes.min(axis=1), 1.0))
     if terms.inlet is not None:
         most = np.minimum(most, terms.inlet.most_items[terms.inlet.node] * (1 + FIT))
     return np.minimum(most, _COUNTABLE).astype(np.int64)

@@ -99,7 +99,7 @@ def test_a_node_that_is_sent_nothing_gets_no_relief_from_sending_less():
     instance = random_instance(2, nodes=2, variants=3, processors=1)
     silent = tuple(msgspec.structs.replace(v, input_bytes=0) for v in instance.cluster.variants)
     fleet = Fleet.of(msgspec.structs.replace(instance.cluster, variants=silent))
-    links = Links(Problem(request=instance.request, fleet=fleet, conditions={}), fleet.ladder)
+    links = Links(Problem(request=instance.request, fleet=fleet, conditions={}), fleet.rungs(fleet.ladder))
     counts = np.ones_like(fleet.ladder.variant)
 
     relief = links.relieved(links.no_relief(), counts, late=np.ones(len(counts), dtype=bool), deadline_s=1e-6)

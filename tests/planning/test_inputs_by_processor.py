@@ -52,7 +52,9 @@ def test_sizes_that_are_those_of_the_variants_change_no_plan():
 
     said_again = sized(case.cluster, lambda profile: sizes[profile.variant])
 
-    assert plan(case.request, said_again).shares == plan(case.request, case.cluster).shares
+    # Without the exact solver: what that finds within its second depends on how busy the machine is.
+    found, same = (plan(case.request, cluster, settle_s=0.0) for cluster in (said_again, case.cluster))
+    assert found.shares == same.shares
 
 
 def test_whoever_is_reached_with_less_gets_more():
