@@ -21,7 +21,7 @@ from equipoise.planning.thrift import thriftiest
 
 _LATENCY_PRECISION = 1e-4  # relative, of the search over deadlines
 _SLACK_PRECISION = 0.01  # the same where time is what is left over
-_FIRST_STEP, _SLACK_STEP = 1e-3, 0.02  # relative to the bound, unless an item takes less
+_FIRST_STEP, _SLACK_STEP = 1e-3, 0.03  # relative to the bound
 _DEADLINES = 16  # tried at most by that search
 _CLOSE = 2e-3  # relative: a gap that is not worth polishing
 _SMALL = 500  # pairs of processor and variant: of more, polishing would take too long
@@ -104,8 +104,10 @@ def fastest(problem: Problem, *, floor: float, deadline_s: float = math.inf, is_
     def look(at_s: float) -> Prediction | None:
         return mixer.mix_at_floor(at_s, floor, is_quick=is_quick)
 
-    precision, first_step = (_SLACK_PRECISION, _SLACK_STEP) if is_quick else (_LATENCY_PRECISION, _FIRST_STEP)
-    step_s = min(float((problem.fleet.item_s[problem.usable]).min()), bound_s * first_step or math.inf)
+    precision, step_s = _SLACK_PRECISION, bound_s * _SLACK_STEP
+    if not is_quick or not step_s:
+        quickest_s = float((problem.fleet.item_s[problem.usable]).min())
+        precision, step_s = _LATENCY_PRECISION, min(quickest_s, bound_s * _FIRST_STEP or math.inf)
     found, low_s = _first_at_floor(look, bound_s, deadline_s, step_s)
     for _ in range(_DEADLINES):
         if found is None or found.latency_s - low_s <= found.latency_s * precision:
