@@ -51,11 +51,14 @@ def use_congestion_control(boards: Boards, name: str) -> None:
     board.until_ready()
 
 
-def requests(boards: Boards, work: Work, times: int) -> Iterator[Measured]:
-    """So many requests, one after the other."""
+def requests(boards: Boards, work: Work, times: int, module: str = "equipoise") -> Iterator[Measured]:
+    """So many requests, one after the other, by `equipoise` or what another module makes of it."""
     item_bytes = sum(len(work.items.payload(item)) for item in range(len(work.items)))
     for number in range(times):
-        receipt, log = (boards.laptop.folder / f"{number}.{what}" for what in ("receipt.json", "log.jsonl"))
+        receipt, log, out = (
+            boards.laptop.folder / f"{number}.{what}" for what in ("receipt.json", "log.jsonl", "out.jsonl")
+        )
+        log.unlink(missing_ok=True)
         arguments = (
             "--min-accuracy",
             "0.2",
@@ -66,8 +69,8 @@ def requests(boards: Boards, work: Work, times: int) -> Iterator[Measured]:
             "--family",
             str(boards.family),
         )
-        kept = ("--receipt", receipt.name, "--log", log.name, "--force")
-        process = boards.coordinate([str(work.inputs), *arguments, *kept])
+        kept = ("--receipt", receipt.name, "--log", log.name, "--out", out.name, "--force")
+        process = boards.coordinate([str(work.inputs), *arguments, *kept], module)
         while not (log.exists() and log.stat().st_size) and process.popen.poll() is None:
             time.sleep(0.001)  # until the link has been measured
         before_bytes = received_bytes(boards.boards["pi"].host)

@@ -30,7 +30,8 @@ from equipoise.fabric.zenoh import ZenohFabric
 from equipoise.families.identity import identity_of
 from equipoise.runtime.admission import admit
 from equipoise.runtime.execution import Job, execute
-from equipoise.runtime.live import cluster_of, find_nodes, mean_bytes, see, usable_for
+from equipoise.runtime.fitting import Fitting
+from equipoise.runtime.live import cluster_of, find_nodes, see_for, usable_for
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 READY_S = 300.0  # until a node has measured every variant of the families
@@ -92,34 +93,34 @@ class EquipoiseNodes:
 
     def __init__(self, loop: Loop, fabric: ZenohFabric, nodes: Sequence[str]) -> None:
         self._loop, self._fabric, self._nodes = loop, fabric, nodes
-        self._known: dict[Case, tuple[Cluster, Conditions]] = {}
+        self._known: dict[Case, tuple[Cluster, Conditions, Fitting]] = {}
 
     @property
     def ways(self) -> Mapping[str, Callable[[Work], float]]:
-        return {"equipoise": lambda work: self._executed(self._planned(work.case, 0, work.count))}
+        return {"equipoise": lambda work: self._executed(work.case, self._planned(work.case, 0, work.count))}
 
     def one(self, case: Case, index: int) -> float:
         job = self._planned(case, index, 1)
         began_s = time.perf_counter()
-        self._executed(job)
+        self._executed(case, job)
         return time.perf_counter() - began_s
 
     def meet(self, case: Case) -> None:
         """Ask the nodes what the case costs them, and wait until they know."""
         items, identity = Repeated(case, 0, len(case.items)), identity_of(case.family)
-        samples, give_up_s = samples_of(items), time.monotonic() + READY_S
+        fitting, give_up_s = Fitting.measured(case.family, samples_of(items)), time.monotonic() + READY_S
         while True:
-            seen = self._loop.run(see(self._fabric, self._nodes, family=identity, samples=samples))
+            seen = self._loop.run(see_for(self._fabric, self._nodes, fitting))
             if len(usable_for(identity, seen)) == len(self._nodes):
                 break
             if time.monotonic() > give_up_s:
                 raise SystemExit(f"the nodes have not measured {case.variant} within {READY_S:g} s")
             time.sleep(0.2)
-        cluster, conditions = cluster_of(case.family, seen, item_bytes=mean_bytes(samples))
-        self._known[case] = only(cluster, case), conditions
+        cluster, conditions = cluster_of(seen, fitting)
+        self._known[case] = only(cluster, case), conditions, fitting
 
     def _planned(self, case: Case, first: int, count: int) -> Job:
-        cluster, conditions = self._known[case]
+        cluster, conditions, _ = self._known[case]
         request = Request(items=count, requirement=Requirement(prefer=Prefer.LATENCY))
         return Job(
             request=request,
@@ -130,8 +131,9 @@ class EquipoiseNodes:
             conditions=conditions,
         )
 
-    def _executed(self, job: Job) -> float:
-        receipt = self._loop.run(execute(job, self._fabric)).receipt
+    def _executed(self, case: Case, job: Job) -> float:
+        _, _, fitting = self._known[case]
+        receipt = self._loop.run(execute(job, self._fabric, fitting=fitting)).receipt
         if receipt.answered != len(job.items):
             raise SystemExit(f"only {receipt.answered} of {len(job.items)} items were answered")
         return receipt.latency_s

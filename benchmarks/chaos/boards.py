@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -167,9 +168,9 @@ class Boards:
     family: Path
     coordinators: list[lans.Process] = field(default_factory=list)
 
-    def coordinate(self, arguments: Sequence[str]) -> lans.Process:
-        """Start `equipoise run` on the laptop."""
-        process = self.laptop.equipoise("run", *arguments)
+    def coordinate(self, arguments: Sequence[str], module: str = "equipoise") -> lans.Process:
+        """Start `equipoise run` on the laptop, or what another module makes of it."""
+        process = self.laptop.start(sys.executable, "-m", module, "run", *arguments)
         self.coordinators.append(process)
         return process
 

@@ -24,6 +24,7 @@ from equipoise.profiling.preparation import prepare_times_s
 from equipoise.profiling.store import ProfileStore, Record, default_data_folder
 from equipoise.runtime.coordinator import Survey
 from equipoise.runtime.emulation import EmulatedCluster
+from equipoise.runtime.fitting import Fitting
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.local import LocalCluster
 from equipoise.runtime.reach import OutOfReach, check_reach, without
@@ -54,6 +55,7 @@ class Access:
     conditions: Conditions = field(default_factory=dict)
     open: Callable[[Plan, Items], AbstractAsyncContextManager[Reached]]
     survey: Survey | None = None  # of nodes that come while a request runs, where any can
+    fitting: Fitting | None = None  # of items that have a link to cross
 
 
 def emulated_boards(family: Family, cluster: Cluster, *, title: str, notes: Console) -> Access:

@@ -157,6 +157,7 @@ async def _carry_out(errand: Errand, plan: Plan, access: Access, *, receipt: Pat
                 interrupt=interrupt,
                 journal=journal,
                 survey=access.survey,
+                fitting=access.fitting,
             )
     if noted is not None and noted.error is not None:
         print(f"equipoise: warning: {noted.error}", file=sys.stderr)

@@ -19,15 +19,15 @@ from equipoise.errors import ClusterError, UsageError
 from equipoise.fabric.config import LOOPBACK_INTERFACE, ZenohSettings
 from equipoise.fabric.zenoh import ZenohFabric
 from equipoise.families.identity import identity_of
+from equipoise.runtime.fitting import Fitting
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.live import (
     Seen,
     cluster_of,
     find_nodes,
     is_ready,
-    mean_bytes,
     nonsense_in,
-    see,
+    see_for,
     status_of,
     survey,
     usable_for,
@@ -66,26 +66,23 @@ def live_cluster(
     try:
         if network.open_to_anybody:
             notes.print("This cluster is open: anybody on the network can take part (--insecure).")
-        seen = loop.run(_seen(fabric, family, samples_of(items), at_least=at_least, notes=notes))
-        access = _access(fabric, family, seen, samples=samples_of(items), notes=notes)
+        fitting = Fitting.measured(family, samples_of(items))
+        seen = loop.run(_seen(fabric, fitting, at_least=at_least, notes=notes))
+        access = _access(fabric, fitting, seen, notes=notes)
         yield replace(access, title=f"{access.title} (secured)") if network.credentials else access
     finally:
         loop.run(handing_out.close())
         loop.run(fabric.close())
 
 
-async def _seen(
-    fabric: ZenohFabric, family: Family, samples: Sequence[bytes], *, at_least: int, notes: Console
-) -> tuple[Seen, ...]:
-    identity = identity_of(family)
+async def _seen(fabric: ZenohFabric, fitting: Fitting, *, at_least: int, notes: Console) -> tuple[Seen, ...]:
     with shown(notes) as say:
-        names = await until_ready(fabric, identity, at_least=at_least, say=say)
-    return await see(fabric, names, family=identity, samples=samples)
+        names = await until_ready(fabric, identity_of(fitting.family), at_least=at_least, say=say)
+    return await see_for(fabric, names, fitting)
 
 
-def _access(
-    fabric: ZenohFabric, family: Family, seen: Sequence[Seen], *, samples: Sequence[bytes], notes: Console
-) -> Access:
+def _access(fabric: ZenohFabric, fitting: Fitting, seen: Sequence[Seen], *, notes: Console) -> Access:
+    family = fitting.family
     identity = identity_of(family)
     usable = tuple(one for one in usable_for(identity, seen) if nonsense_in(family, one) is None)
     for one in seen:
@@ -97,7 +94,8 @@ def _access(
             f"none of the nodes that are there ({names}) is ready for family {family.name!r}; "
             f"give it to one with `equipoise node --family {family.folder}`, and see `equipoise nodes`"
         )
-    cluster, conditions = cluster_of(family, usable, item_bytes=mean_bytes(samples))
+    cluster, conditions = cluster_of(usable, fitting)
+    _tell_of(fitting, usable, notes)
 
     @asynccontextmanager
     async def reached(_plan: Plan, _items: Items) -> AsyncIterator[_Live]:
@@ -106,10 +104,30 @@ def _access(
     links = {node.name: node.link for node in cluster.nodes}
 
     async def survey_it(name: str) -> tuple[Node, Conditions] | None:
-        return await survey(fabric, name, family, samples, link=links.get(name))
+        return await survey(fabric, name, fitting, link=links.get(name))
 
     title = f"Plan for {len(usable)} live node{'s' if len(usable) != 1 else ''}"
-    return Access(cluster=cluster, title=title, emulated=False, conditions=conditions, open=reached, survey=survey_it)
+    return Access(
+        cluster=cluster,
+        title=title,
+        emulated=False,
+        conditions=conditions,
+        open=reached,
+        survey=survey_it,
+        fitting=fitting,
+    )
+
+
+def _tell_of(fitting: Fitting, usable: Sequence[Seen], notes: Console) -> None:
+    """That items are not sent as they are."""
+    names = ", ".join(one.name for one in usable if one.name in fitting.nodes)
+    if names:
+        notes.print(
+            f"Items are made as small as their variant takes them before they go to {names}: that is quicker than "
+            f"sending {fitting.item_bytes:,.0f} bytes each.",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 async def reach(network: ZenohSettings, *, at_least: int) -> tuple[ZenohFabric, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from rich.console import Console
 
 from equipoise.core.family import Family
-from equipoise.fabric.messages import NodeStatus
+from equipoise.fabric.messages import DescribeMessage, NodeStatus
 from equipoise.fabric.zenoh import ZenohFabric, ZenohHost
 from equipoise.models.description import describe
 from equipoise.models.shelf import Shelf
@@ -40,7 +40,13 @@ async def until_ready(fabric: ZenohFabric, identity: str, *, at_least: int, say:
     heard_s = loop.time() + _HEAR_S
     while True:
         names = tuple(sorted(await fabric.look()))
-        told = [s for s in await asyncio.gather(*(ask_status(fabric, name, family=identity) for name in names)) if s]
+        told = [
+            s
+            for s in await asyncio.gather(
+                *(ask_status(fabric, name, DescribeMessage(family=identity)) for name in names)
+            )
+            if s
+        ]
         awaited = [said for status in told if (said := _awaited(status, identity, adopting=loop.time() < heard_s))]
         complete = [s for s in told if is_ready(s, identity) and not s.draining and not getting_ready(s, identity)]
         if not awaited or len(complete) >= at_least:

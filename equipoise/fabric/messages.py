@@ -23,11 +23,15 @@ MOST_LABELS = 100_000
 class DescribeMessage(msgspec.Struct, frozen=True, kw_only=True):
     """Tell what you are, and of families only this one if one is named.
 
-    With `samples`, items as they would be sent, its profiles are made for such items.
+    With `samples`, items as they would be sent, its profiles are made for such items. If whoever asks `fits` items to
+    the variants' inputs (`families.preprocess.fitted`), a sample that is larger than a fitted one stands for one of
+    these, and `left_out` more, which would be fitted for every variant, were not worth sending.
     """
 
     family: str | None = None
     samples: tuple[bytes, ...] = ()
+    fits: bool = False
+    left_out: Annotated[int, Meta(ge=0, le=1000)] = 0
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,7 +29,7 @@ from equipoise.node.repertoire import Repertoire
 from equipoise.node.worker import TaskRefusedError, Worker
 
 M = TypeVar("M")
-Price = Callable[[str, tuple[bytes, ...]], Mapping[str, tuple[Profile, ...]]]  # family, samples -> by processor
+Price = Callable[[str, DescribeMessage], Mapping[str, tuple[Profile, ...]]]  # family, what is asked -> by processor
 
 _MOMENT_S = 2.0
 
@@ -164,8 +164,8 @@ class NodeAgent:
             return _encode(self.status(families=()))
         speeds = self._speeds
         family = self._repertoire.status(wanted.family, speeds)
-        if wanted.samples and self._price is not None:
-            priced = await asyncio.to_thread(self._price, wanted.family, wanted.samples)
+        if (wanted.samples or wanted.left_out) and self._price is not None:
+            priced = await asyncio.to_thread(self._price, wanted.family, wanted)
             profiles = {
                 name: self._repertoire.offered(wanted.family, found, speeds[name]) for name, found in priced.items()
             }

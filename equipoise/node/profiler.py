@@ -13,6 +13,7 @@ from equipoise.core.cluster import Node, Profile
 from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor
 from equipoise.errors import EquipoiseError, ModelError
+from equipoise.fabric.messages import DescribeMessage
 from equipoise.families.identity import identity_of
 from equipoise.node.log import NodeLog
 from equipoise.node.repertoire import Repertoire
@@ -128,10 +129,11 @@ class Profiler:
                     self.repertoire.learn(identity, processor.name, profile)
         self.repertoire.settle(identity)
 
-    def price(self, identity: str, samples: tuple[bytes, ...]) -> Mapping[str, tuple[Profile, ...]]:
-        """Profiles for items like these: what it takes to prepare them depends on them."""
+    def price(self, identity: str, asked: DescribeMessage) -> Mapping[str, tuple[Profile, ...]]:
+        """Profiles for items like the samples: what it takes to prepare them depends on them."""
         family = self.repertoire.family(identity)
-        node = self._described(family, self._measured.get(identity, {}), prepare_times_s(family, samples))
+        prepare_s = prepare_times_s(family, asked.samples, fits=asked.fits, left_out=asked.left_out)
+        node = self._described(family, self._measured.get(identity, {}), prepare_s)
         return {processor.name: processor.profiles for processor in node.processors}
 
     def _described(

@@ -39,6 +39,7 @@ from equipoise.errors import NodeError
 from equipoise.fabric.base import Fabric
 from equipoise.fabric.messages import Answer
 from equipoise.runtime.exchange import Exchange, ExchangeSettings
+from equipoise.runtime.fitting import Fitting
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.outputs import Sink
 
@@ -87,6 +88,7 @@ async def run_request(
     planner: Planner,
     classes: range | None = None,
     survey: Survey | None = None,
+    fitting: Fitting | None = None,
     first_plan: Plan | None = None,
     interrupt: asyncio.Event | None = None,
     hooks: Hooks | None = None,
@@ -96,7 +98,7 @@ async def run_request(
 
     `family` is the identity of the family whose variants the cluster has, `classes` what its answers may be; others
     are failures of their node. `survey` is asked about nodes that come while the request runs, or that were there but
-    not ready; it may take its time, and None is a node that cannot be used.
+    not ready; it may take its time, and None is a node that cannot be used. Without `fitting` items travel as they are.
     Raises whatever `sink` raises, and PlanningError; then, as when it is cancelled, the nodes are told to forget
     the rest. Afterwards nothing of the request is left on the event loop.
     """
@@ -104,7 +106,7 @@ async def run_request(
     run = _Run(
         dispatcher=dispatcher,
         fabric=fabric,
-        exchange=Exchange(fabric, family, items, settings.exchange, classes),
+        exchange=Exchange(fabric, family, items, settings.exchange, classes=classes, fitting=fitting),
         sink=sink,
         planner=planner,
         survey=survey,
@@ -188,6 +190,7 @@ class _Run:
         for work in tuple(self.at_work):
             work.cancel()
         await asyncio.gather(*self.at_work, return_exceptions=True)
+        self.exchange.close()
         nodes = {command.pid.node for command in self.sent.values()}
         await asyncio.gather(*(self.exchange.abandon(node, None) for node in sorted(nodes)))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -16,6 +18,7 @@ from equipoise.dispatch.events import Travel
 from equipoise.errors import InputError, NodeError
 from equipoise.fabric.base import Fabric, Verb
 from equipoise.fabric.messages import AbandonMessage, Answer, TaskMessage, TaskReply
+from equipoise.runtime.fitting import Fitting
 from equipoise.runtime.inputs import Items
 
 _encode = msgspec.msgpack.encode
@@ -31,30 +34,41 @@ class ExchangeSettings:
 
 
 class Exchange:
-    """Asks nodes on behalf of one request. Reading and encoding happen off the event loop."""
+    """Asks nodes on behalf of one request. Reading, fitting and encoding happen off the event loop."""
 
     def __init__(
-        self, fabric: Fabric, family: str, items: Items, settings: ExchangeSettings, classes: range | None = None
+        self,
+        fabric: Fabric,
+        family: str,
+        items: Items,
+        settings: ExchangeSettings,
+        *,
+        classes: range | None = None,
+        fitting: Fitting | None = None,
     ) -> None:
         self._fabric = fabric
         self._family = family
         self._items = items
         self._classes = classes  # what an answer may be, where that is known
         self._settings = settings
+        self._fitting = fitting
+        self._readers = ThreadPoolExecutor(fitting.threads if fitting is not None else 1, "equipoise-fit")
         self._request = uuid.uuid4().hex
         self._turns: dict[ProcessorId, asyncio.Lock] = {}
 
     async def ask(self, command: SendTask) -> tuple[TaskReply, Travel | None]:
         """The node's reply, with an answer for every item unless it is a failure; and its way. Raises NodeError.
 
-        Items that cannot be read are answered with the reason, and go to no node.
+        Items that cannot be read are answered with the reason, and go to no node. The way of those that are fitted
+        begins with that, since it is what they are charged for.
         """
         async with self._turns.setdefault(command.pid, asyncio.Lock()):  # tasks leave in the order of the commands
+            began_s = asyncio.get_running_loop().time()
             payload, unreadable = await asyncio.to_thread(self._encode, command)
         if len(unreadable) == len(command.items):
             return TaskReply(request=self._request, task=command.task, answers=unreadable), None
         node, timeout_s = command.pid.node, self._settings.ask_timeout_s
-        sent_s = asyncio.get_running_loop().time()
+        sent_s = began_s if self._fits(node) else asyncio.get_running_loop().time()
         reply = _decoded(await self._fabric.ask(node, Verb.INFER, payload, timeout_s=timeout_s), node)
         back_s = asyncio.get_running_loop().time()
         whole = msgspec.structs.replace(reply, answers=reply.answers + unreadable)
@@ -85,13 +99,11 @@ class Exchange:
 
     def _encode(self, command: SendTask) -> tuple[bytes, tuple[Answer, ...]]:
         """The task as it travels, and the answers to the items that cannot even be read here."""
-        payloads: dict[int, bytes] = {}
-        unreadable: list[Answer] = []
-        for item in command.items:
-            try:
-                payloads[item] = self._items.payload(item)
-            except InputError as error:  # noqa: PERF203 - one bad item must not spoil the others
-                unreadable.append(Answer(item=item, error=str(error)))
+        read = partial(self._payload, command.pid.node, command.variant)
+        several = self._readers.map if self._fits(command.pid.node) else map  # files alone are read in no time
+        found = dict(zip(command.items, several(read, command.items), strict=True))
+        payloads = {item: payload for item, payload in found.items() if isinstance(payload, bytes)}
+        unreadable = tuple(answer for answer in found.values() if isinstance(answer, Answer))
         message = TaskMessage(
             coordinator=self._fabric.identity,
             request=self._request,
@@ -105,7 +117,22 @@ class Exchange:
             items=tuple(payloads),
             payloads=tuple(payloads.values()),
         )
-        return _encode(message), tuple(unreadable)
+        return _encode(message), unreadable
+
+    def _payload(self, node: str, variant: str, item: int) -> bytes | Answer:
+        """The item as it travels, or the answer to it if it cannot be read."""
+        try:
+            payload = self._items.payload(item)
+            return self._fitting.payload(node, variant, payload) if self._fitting is not None else payload
+        except InputError as error:
+            return Answer(item=item, error=str(error))
+
+    def _fits(self, node: str) -> bool:
+        return self._fitting is not None and node in self._fitting.nodes
+
+    def close(self) -> None:
+        """Read no more items, whoever still waits for them."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def abandon(self, node: str, task: int | None) -> None:
         """Have the node forget one task, or all of this request."""

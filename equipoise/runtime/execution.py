@@ -23,6 +23,7 @@ from equipoise.families.identity import identity_of
 from equipoise.families.items import item_key
 from equipoise.runtime.coordinator import Hooks, OnProgress, OnStep, Ran, Survey, run_request
 from equipoise.runtime.earlier import Earlier, RestItems, RestSink
+from equipoise.runtime.fitting import Fitting
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.journal import Journal
 from equipoise.runtime.outputs import Scorecard, Sink, Sinks
@@ -70,17 +71,19 @@ async def execute(
     interrupt: asyncio.Event | None = None,
     journal: Journal | None = None,
     survey: Survey | None = None,
+    fitting: Fitting | None = None,
 ) -> Done:
     """Run the job to its end, be it early, and say how it went; answers go to `sink` as they come, and to `journal`.
 
-    Nodes that come meanwhile are used if `survey` can tell what they are. The journal is closed afterwards.
+    Nodes that come meanwhile are used if `survey` can tell what they are. Without `fitting` items travel as they are.
+    The journal is closed afterwards.
     Raises OutputError if it cannot be begun.
     """
     journal = journal or Journal()
     run = _Execution(job, [keeper for keeper in (journal.sink, sink) if keeper], interrupt or asyncio.Event())
     kept = job.earlier.kept if job.earlier is not None else None
     async with journal.kept(run.receipt_so_far, run.guard.give_up, earlier=kept):
-        ran = await run.to_the_end(fabric, on_progress, on_step, survey)
+        ran = await run.to_the_end(fabric, on_progress, on_step, survey, fitting)
     return run.done(ran, journal)
 
 
@@ -100,7 +103,12 @@ class _Execution:
         self._started_s: float | None = None
 
     async def to_the_end(
-        self, fabric: Fabric, on_progress: OnProgress | None, on_step: OnStep | None, survey: Survey | None
+        self,
+        fabric: Fabric,
+        on_progress: OnProgress | None,
+        on_step: OnStep | None,
+        survey: Survey | None,
+        fitting: Fitting | None,
     ) -> Ran:
         job = self.job
         self._started_s = asyncio.get_running_loop().time()
@@ -114,6 +122,7 @@ class _Execution:
             planner=CachingPlanner(job.plan.strategy),
             classes=job.family.classes,
             survey=survey,
+            fitting=fitting,
             first_plan=job.plan,
             interrupt=self._interrupt,
             hooks=Hooks(on_progress=on_progress, on_step=on_step, on_lost=self._lost.append),

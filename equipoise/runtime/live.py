@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from statistics import fmean
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import msgspec
@@ -18,6 +17,7 @@ from equipoise.errors import NodeError
 from equipoise.fabric.base import Fabric, Verb
 from equipoise.fabric.messages import DescribeMessage, FamilyStatus, NodeStatus
 from equipoise.families.identity import identity_of
+from equipoise.runtime.fitting import Fitting
 from equipoise.runtime.links import measure_link
 
 _LOOK_AGAIN_S = 0.1
@@ -55,24 +55,36 @@ async def find_nodes(fabric: LookingFabric, *, at_least: int = 1, within_s: floa
 
 
 async def ask_status(
-    fabric: Fabric, node: str, *, family: str | None = None, samples: Sequence[bytes] = ()
+    fabric: Fabric, node: str, asked: DescribeMessage | None = None, link: Link | None = None
 ) -> NodeStatus | None:
-    """What a node tells of itself; None if it does not answer, or not in words that this version understands."""
-    message = DescribeMessage(family=family, samples=tuple(samples))
+    """What a node tells of itself; None if it does not answer, or not in words that this version understands.
+
+    `link` is the way to it, where that is known: what is asked may take a while to get there.
+    """
+    payload = _encode(asked or DescribeMessage())
+    travel_s = len(payload) / link.bandwidth_bytes_per_s if link is not None else 0.0
     try:
-        reply = await fabric.ask(node, Verb.DESCRIBE, _encode(message), timeout_s=_DESCRIBE_S)
+        reply = await fabric.ask(node, Verb.DESCRIBE, payload, timeout_s=_DESCRIBE_S + travel_s)
         return _decode_status(reply)
     except (NodeError, msgspec.DecodeError):
         return None
 
 
-async def see(
-    fabric: Fabric, nodes: Iterable[str], *, family: str | None = None, samples: Sequence[bytes] = ()
-) -> tuple[Seen, ...]:
+async def see(fabric: Fabric, nodes: Iterable[str], *, family: str | None = None) -> tuple[Seen, ...]:
     """Every node with what it tells of itself, and the links to those that answer, one after the other."""
-    names = tuple(nodes)
-    told = await asyncio.gather(*(ask_status(fabric, name, family=family, samples=samples) for name in names))
+    names, asked = tuple(nodes), DescribeMessage(family=family)
+    told = await asyncio.gather(*(ask_status(fabric, name, asked) for name in names))
     return tuple([await _measured(fabric, name, status) for name, status in zip(names, told, strict=True)])
+
+
+async def see_for(fabric: Fabric, nodes: Iterable[str], fitting: Fitting) -> tuple[Seen, ...]:
+    """The same for a family's items: which nodes get them fitted is decided, and profiles are for what will be sent."""
+    seen = await see(fabric, nodes, family=identity_of(fitting.family))
+    links = {one.name: one.link for one in seen if one.status is not None}
+    fitting.choose(links)
+    asked = (ask_status(fabric, name, fitting.question(name), link) for name, link in links.items())
+    now = dict(zip(links, await asyncio.gather(*asked), strict=True))
+    return tuple(replace(one, status=now.get(one.name)) for one in seen)
 
 
 async def _measured(fabric: Fabric, name: str, status: NodeStatus | None) -> Seen:
@@ -85,32 +97,28 @@ async def _measured(fabric: Fabric, name: str, status: NodeStatus | None) -> See
 
 
 async def survey(
-    fabric: Fabric, name: str, family: Family, samples: Sequence[bytes], *, link: Link | None = None
+    fabric: Fabric, name: str, fitting: Fitting, *, link: Link | None = None
 ) -> tuple[Node, Conditions] | None:
     """What a node is that has come just now, once it is ready for the family, however long that takes.
 
     Its link is measured unless it is known. None if it goes away meanwhile, or does not answer.
     """
-    identity = identity_of(family)
+    identity = identity_of(fitting.family)
     while True:
-        status = await ask_status(fabric, name, family=identity)
+        status = await ask_status(fabric, name, DescribeMessage(family=identity))
         if status is None or status.draining:
             return None
         if is_ready(status, identity):
             break
         await asyncio.sleep(_SURVEY_AGAIN_S)
-    told = await ask_status(fabric, name, family=identity, samples=samples)
-    seen = Seen(name=name, status=told, link=link) if link is not None else await _measured(fabric, name, told)
+    seen = Seen(name=name, status=status, link=link) if link is not None else await _measured(fabric, name, status)
+    fitting.consider(name, seen.link)
+    seen = replace(seen, status=await ask_status(fabric, name, fitting.question(name), seen.link))
     try:
-        cluster, conditions = cluster_of(family, [seen], item_bytes=mean_bytes(samples))
+        cluster, conditions = cluster_of([seen], fitting)
     except ValueError:  # it can no longer be used, or what it tells of itself makes no sense
         return None
     return cluster.nodes[0], conditions
-
-
-def mean_bytes(samples: Sequence[bytes]) -> int:
-    """What an item takes on the network, as far as these tell."""
-    return round(fmean(map(len, samples))) if samples else 0
 
 
 def usable_for(identity: str, seen: Iterable[Seen]) -> tuple[Seen, ...]:
@@ -123,7 +131,7 @@ def usable_for(identity: str, seen: Iterable[Seen]) -> tuple[Seen, ...]:
 def nonsense_in(family: Family, one: Seen) -> str | None:
     """Why what a node that is ready tells of itself cannot be true; None if it can."""
     try:
-        cluster_of(family, [one], item_bytes=1)
+        cluster_of([one], Fitting(family=family))
     except ValueError as e:
         return str(e)
     return None
@@ -140,15 +148,17 @@ def status_of(status: NodeStatus, identity: str) -> FamilyStatus | None:
     return next((family for family in status.families if family.identity == identity), None)
 
 
-def cluster_of(family: Family, seen: Iterable[Seen], *, item_bytes: int) -> tuple[Cluster, Conditions]:
-    """The cluster that these nodes are for a family, and the condition of their processors.
-
-    item_bytes   what one item takes on the network
+def cluster_of(seen: Iterable[Seen], fitting: Fitting) -> tuple[Cluster, Conditions]:
+    """The cluster that these nodes are for a family's items, and the condition of their processors.
 
     Raises ValueError if no node has a profile of an evaluated variant, ConfigError if no variant is evaluated.
     """
-    variants = family.described_variants()
-    return _cluster(family.name, identity_of(family), variants, tuple(seen), item_bytes)
+    family = fitting.family
+    cluster, conditions = _cluster(
+        family.name, identity_of(family), family.described_variants(), tuple(seen), round(fitting.item_bytes)
+    )
+    nodes = tuple(_sized(node, fitting.input_bytes(node.name)) for node in cluster.nodes)
+    return msgspec.structs.replace(cluster, nodes=nodes), conditions
 
 
 def exported(status: FamilyStatus, seen: Iterable[Seen], *, item_bytes: int) -> Cluster:
@@ -173,6 +183,21 @@ def _cluster(
         for processor in one.status.processors
     }
     return Cluster(family=name, variants=sized, nodes=nodes), conditions
+
+
+def _sized(node: Node, input_bytes: Mapping[str, int]) -> Node:
+    """With what items take on their way to the node, where that is not what they take elsewhere."""
+    processors = tuple(
+        msgspec.structs.replace(
+            processor,
+            profiles=tuple(
+                msgspec.structs.replace(profile, input_bytes=input_bytes.get(profile.variant))
+                for profile in processor.profiles
+            ),
+        )
+        for processor in node.processors
+    )
+    return msgspec.structs.replace(node, processors=processors)
 
 
 def _node(one: Seen, identity: str, known: set[str]) -> Node:

@@ -30,18 +30,19 @@ name = "slow"
 file = "slow.onnx"
 sha256 = "{sha256}"
 precision = "fp32"
-size_px = 8
+size_px = {size_px}
 accuracy = {{ metric = "top1", value = 0.9, items = 100, dataset = "brightness" }}
 """
 
 
-def build_slow_family(folder: Path) -> Path:
+def build_slow_family(folder: Path, size_px: int = 8) -> Path:
     """Tells four grey levels apart, as the tiny family, and multiplies matrices for nothing."""
     folder.mkdir()
     model = _model()
     (folder / "slow.onnx").write_bytes(model)
     (folder / "labels.txt").write_text("black\ndark\nbright\nwhite\n")
-    (folder / "family.toml").write_text(_MANIFEST.format(sha256=hashlib.sha256(model).hexdigest()))
+    sha256 = hashlib.sha256(model).hexdigest()
+    (folder / "family.toml").write_text(_MANIFEST.format(sha256=sha256, size_px=size_px))
     return folder
 
 

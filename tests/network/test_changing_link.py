@@ -17,7 +17,7 @@ from tests.network.lan import Host, Lan, change_rate
 from tests.network.test_nodes_on_hosts import until
 
 ITEMS = 700
-SIDE = 96  # 27 kB an item
+SIDE = 96  # 27 kB an item, which no fitting makes smaller
 
 
 def log_in(host: Host) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ def far_share(planned: dict[str, Any]) -> float:
 
 
 def test_a_node_behind_a_link_that_gets_slow_is_given_less_of_the_rest(lan: Lan, tmp_path: Path):
-    family = str(build_slow_family(tmp_path / "family"))
+    family = str(build_slow_family(tmp_path / "family", SIDE))
     near, far, laptop = lan.host("near"), lan.host("far", rate="400mbit"), lan.host("laptop")
     for host in (near, far):
         node = host.equipoise("node", "--name", host.name, "--family", family, "--processors", "cpu", "--insecure")

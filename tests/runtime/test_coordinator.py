@@ -7,14 +7,14 @@ import os
 import random
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import msgspec
 import pytest
 from grey_items import GreyItems, Kept
+from played import boards, playing
 
-from equipoise.core.cluster import Cluster, Link, Node, Processor, ProcessorId, Profile
+from equipoise.core.cluster import Cluster, Link, Node, ProcessorId
 from equipoise.core.family import Family
 from equipoise.core.plan import Conditions
 from equipoise.core.request import Prefer, Request, Requirement
@@ -30,10 +30,8 @@ from equipoise.fabric.base import Verb
 from equipoise.fabric.inprocess import InProcessFabric
 from equipoise.fabric.messages import Answer, TaskMessage, TaskReply
 from equipoise.families.identity import identity_of
-from equipoise.node.agent import NodeAgent, NodeFacts
-from equipoise.node.pacing import AsDescribed, Wire
-from equipoise.node.repertoire import Repertoire
-from equipoise.node.worker import Worker
+from equipoise.node.agent import NodeAgent
+from equipoise.node.pacing import Wire
 from equipoise.runtime.coordinator import Hooks, Ran, Survey, interrupted_by, run_request
 from equipoise.runtime.local import LocalCluster
 
@@ -44,44 +42,6 @@ FAMILY: list[str] = []  # the identity of the tiny family
 @pytest.fixture(autouse=True)
 def _family(tiny_family: Family) -> None:
     FAMILY.append(identity_of(tiny_family))
-
-
-def boards(family: Family, *item_s: float) -> Cluster:
-    """Boards "b0", "b1", ... that take so many seconds per item of either variant."""
-    return Cluster(
-        family=family.name,
-        variants=family.described_variants(),
-        nodes=tuple(
-            Node(name=f"b{number}", processors=(Processor(name="cpu", profiles=_profiles(seconds)),))
-            for number, seconds in enumerate(item_s)
-        ),
-    )
-
-
-def _profiles(seconds: float) -> tuple[Profile, ...]:
-    return tuple(Profile(variant=variant, latency_s={1: seconds, 4: 4 * seconds}) for variant in ("small", "large"))
-
-
-@asynccontextmanager
-async def playing(
-    family: Family, cluster: Cluster, agents: dict[str, NodeAgent] | None = None
-) -> AsyncIterator[InProcessFabric]:
-    """The nodes of a cluster, in this process; `agents` is filled with them."""
-    fabric = InProcessFabric()
-    agents = {} if agents is None else agents
-    for node in cluster.nodes:
-        profiles = {profile.variant: profile for profile in node.processors[0].profiles}
-        repertoire = Repertoire.of(family, node)
-        preload = [(identity_of(family), variant) for variant in profiles]
-        worker = Worker(repertoire, LocalProcessor(name="cpu"), pace=AsDescribed(profiles), preload=preload)
-        facts = NodeFacts(name=node.name, link=node.link)
-        agents[node.name] = NodeAgent(fabric.host(), facts, repertoire, {"cpu": worker})
-        await agents[node.name].start()
-    try:
-        yield fabric
-    finally:
-        await fabric.close()
-        await asyncio.gather(*(agent.close() for agent in agents.values()))
 
 
 async def run(
