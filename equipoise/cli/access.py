@@ -83,6 +83,7 @@ def emulated_boards(family: Family, cluster: Cluster, *, title: str, notes: Cons
 def boards_of(family: Family, description: Path, notes: Console) -> Access:
     """The boards of a cluster description file. Raises ConfigError if it is wrong."""
     cluster = load_cluster(description)
+    family.refuse_description(cluster, path=description)
     title = f"Plan for {len(cluster.nodes)} emulated nodes ({description.name})"
     return emulated_boards(family, cluster, title=title, notes=notes)
 

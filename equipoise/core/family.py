@@ -14,11 +14,12 @@ import msgspec
 from msgspec import Meta
 
 from equipoise.core.accuracy import wilson_interval
-from equipoise.core.cluster import Name, Variant
+from equipoise.core.cluster import Cluster, Name, Variant
 from equipoise.errors import ConfigError
 
 PerChannel = float | tuple[float, ...]
 IsoDate = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Task = Literal["classification"]  # what answers can be
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
@@ -138,7 +139,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     """Models for one task, in the order of the manifest, with the labels that they share."""
 
     name: str
-    task: str
+    task: Task
     labels: tuple[str, ...]
     first_class: int
     models: tuple[Model, ...]
@@ -166,6 +167,27 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
         if column < 0:
             raise IndexError(f"class {class_index} is before the first class of family {self.name!r}")
         return self.labels[column]
+
+    def refuse_description(self, cluster: Cluster, *, path: Path | None = None) -> None:
+        """Raise ConfigError unless a cluster is described for this family, and for no variant that it lacks.
+
+        `path` is where the description was read.
+        """
+        if cluster.family != self.name:
+            raise ConfigError(
+                f"describes what family {cluster.family!r} costs, but what is to be run is family {self.name!r} "
+                f"({self.folder}); give the description of {self.name!r}, or run {cluster.family!r}",
+                path=path,
+                place="family",
+            )
+        known = sorted(model.name for model in self.models)
+        for variant in cluster.variants:
+            if variant.name not in known:
+                raise ConfigError(
+                    f"the cluster description has variant {variant.name!r}, which family {self.name!r} lacks; "
+                    f"it has {', '.join(known)}",
+                    path=path,
+                )
 
     def described_variants(self) -> tuple[Variant, ...]:
         """The evaluated variants as a cluster description has them.

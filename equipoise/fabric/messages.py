@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from equipoise.core.cluster import Name, Profile, Variant
-from equipoise.core.family import Accuracy, InputSpec, OutputSpec, Sha256
+from equipoise.core.family import Accuracy, InputSpec, OutputSpec, Sha256, Task
 from equipoise.core.ranges import refuse_unprintable
 
 CHUNK_BYTES = 1 << 20  # of a model file, at most, in one message
@@ -201,7 +201,7 @@ class FamilyDescription(msgspec.Struct, frozen=True, kw_only=True):
     """A family as it travels."""
 
     name: Name
-    task: Name
+    task: Task
     labels: Annotated[tuple[str, ...], Meta(min_length=1, max_length=MOST_LABELS)]
     first_class: int
     models: Annotated[tuple[ModelDescription, ...], Meta(min_length=1, max_length=MOST_MODELS)]

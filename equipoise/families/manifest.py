@@ -8,14 +8,14 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from equipoise.core.cluster import Name
-from equipoise.core.family import Accuracy, Family, InputSpec, Model, OutputSpec, Sha256
+from equipoise.core.family import Accuracy, Family, InputSpec, Model, OutputSpec, Sha256, Task
 from equipoise.errors import ConfigError, OutputError, reason_of
 
 if sys.version_info >= (3, 11):
@@ -62,7 +62,7 @@ def load_family(folder: Path) -> Family:
     _refuse_same_names(models, path)
     return Family(
         name=manifest.name,
-        task=manifest.task,
+        task=_checked_task(manifest.task, path),
         labels=_read_labels(folder / manifest.labels, path),
         first_class=manifest.first_class,
         models=models,
@@ -133,6 +133,18 @@ def _model(table: dict[str, Any], number: int, manifest: _Manifest, path: Path) 
         input=_convert(settings, InputSpec, path, f"[input] of {place}"),
         output=_convert({**manifest.output, **variant.output}, OutputSpec, path, f"[output] of {place}"),
         accuracy=variant.accuracy,
+    )
+
+
+def _checked_task(task: str, manifest: Path) -> Task:
+    known: tuple[Task, ...] = get_args(Task)
+    for one in known:
+        if one == task:
+            return one
+    raise ConfigError(
+        f"task {task!r} cannot be run; known: {', '.join(map(repr, known))}, with a class per output column",
+        path=manifest,
+        place="task",
     )
 
 

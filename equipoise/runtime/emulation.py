@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 from equipoise.core.cluster import Cluster, Node
 from equipoise.core.family import Family
-from equipoise.errors import ConfigError, EmulationError, NodeUnreachableError
+from equipoise.errors import EmulationError, NodeUnreachableError
 from equipoise.node.emulated import Part, SpeedChange, as_line
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class EmulatedCluster:
         self.cluster = cluster
         self._family = family
         self._boards: dict[str, _Board] = {}
-        _refuse_unknown_variants(family, cluster)
+        family.refuse_description(cluster)
 
     async def __aenter__(self) -> EmulatedCluster:
         from equipoise.fabric.zenoh import ZenohFabric  # noqa: PLC0415 - takes a while to import
@@ -157,13 +157,3 @@ def _end_board(board: _Board) -> None:
     board.process.kill()  # a board that is switched off does not tidy up
     with suppress(BrokenPipeError), board.process:  # waits for it, and closes what is open between us
         board.stderr.close()
-
-
-def _refuse_unknown_variants(family: Family, cluster: Cluster) -> None:
-    known = {model.name for model in family.models}
-    for variant in cluster.variants:
-        if variant.name not in known:
-            raise ConfigError(
-                f"the cluster description has variant {variant.name!r}, which family {family.name!r} lacks; "
-                f"it has {', '.join(sorted(known))}"
-            )

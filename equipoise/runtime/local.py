@@ -19,10 +19,11 @@ class LocalCluster:
     """A context in which the one node of `cluster` can be asked on `fabric`; no thread is left after it.
 
     `processors` are this machine's, of the names that the node's processors have.
-    Raises ConfigError if the description has another node, or names a processor that is not here.
+    Raises ConfigError if the description is of another family or node, or names a processor that is not here.
     """
 
     def __init__(self, family: Family, cluster: Cluster, processors: Iterable[LocalProcessor]) -> None:
+        family.refuse_description(cluster)
         self.cluster = cluster
         self.fabric = InProcessFabric()
         self._family = family

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -168,6 +169,31 @@ def test_boards_with_a_variant_that_the_family_lacks_are_refused(equipoise: Run,
     )
 
     assert (code, "variant 'huge', which family 'tiny' lacks; it has large, small" in said) == (1, True), said
+
+
+def test_boards_that_are_described_for_another_family_are_refused(equipoise: Run, photos: Path, tiny_family: Family):
+    boards(photos / "boards.json", family="imagenet")
+
+    code, said = equipoise(
+        "run", "photos", "--family", "FAMILY", "--deadline-s", "1", "--cluster", "boards.json", "--emulate"
+    )
+
+    assert code == 1
+    assert said == (
+        "equipoise: error: boards.json: describes what family 'imagenet' costs, but what is to be run is family 'tiny' "
+        f"({tiny_family.folder}); give the description of 'tiny', or run 'imagenet' (at family)\n"
+    )
+
+
+def test_a_family_whose_task_cannot_be_run_is_refused(equipoise: Run, photos: Path, tiny_family: Family):
+    shutil.copytree(tiny_family.folder, photos / "family")
+    manifest = photos / "family" / "family.toml"
+    manifest.write_text(manifest.read_text().replace('task = "classification"', 'task = "detection"'))
+
+    code, said = equipoise("run", "photos", "--family", "family", "--deadline-s", "1")
+
+    assert (code, said.count("\n")) == (1, 1)
+    assert "family.toml: task 'detection' cannot be run; known: 'classification'" in said
 
 
 def test_a_family_without_manifest_or_with_a_changed_model_is_refused(

@@ -73,6 +73,7 @@ def test_an_unknown_variant_is_a_key_error(tiny_family: Family):
     ("old", "new", "says"),
     [
         ('task = "', 'tusk = "', "tusk"),
+        ('task = "classification"', 'task = "detection"', "task 'detection' cannot be run; known: 'classification'"),
         ('kind = "image"', 'kind = "image"\nflavour = "sweet"', "flavour"),
         ('kind = "probabilities"', 'kind = "guesses"', "guesses"),
         ('layout = "NHWC"', 'layout = "NWHC"', "NWHC"),

@@ -197,6 +197,13 @@ async def test_a_variant_that_the_family_lacks_is_refused_before_anything_starts
         EmulatedCluster(tiny_family, strange)
 
 
+async def test_boards_that_are_described_for_another_family_are_not_played(tiny_family: Family) -> None:
+    other = msgspec.structs.replace(boards(tiny_family), family="imagenet")
+
+    with pytest.raises(ConfigError, match=r"describes what family 'imagenet' costs, but .* 'tiny'"):
+        EmulatedCluster(tiny_family, other)
+
+
 async def test_a_node_that_cannot_start_says_why(tiny_family: Family, tmp_path: Path) -> None:
     gone = msgspec.structs.replace(tiny_family, folder=tmp_path / "moved")
 
