@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,14 +23,19 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=default.faulty, help="under faults")
     parser.add_argument("--faultless", type=int, default=default.faultless, help="before them")
     parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--mended", type=int, default=len(default.mended_after_s), help="lengths of cuts, three each")
+    parser.add_argument(
+        "--mended",
+        type=int,
+        default=len(default.mended_after_s),
+        help="lengths for which one board is cut off, frozen and killed, before that",
+    )
     parser.add_argument("--out", type=Path, default=Path("out/chaos"), metavar="DIR")
     asked = parser.parse_args()
     settings = Settings(
         seed=asked.seed,
         faultless=asked.faultless,
         faulty=asked.requests,
-        mended_after_s=default.mended_after_s[: asked.mended],
+        mended_after_s=_spread(default.mended_after_s, asked.mended),
     )
     began_s = time.monotonic()
 
@@ -52,6 +58,11 @@ def main() -> int:
     draw_recoveries(campaign, asked.out / "recovery.svg")
     print(text)
     return 1 if campaign.wrong else 0
+
+
+def _spread(lengths_s: Sequence[float], count: int) -> tuple[float, ...]:
+    """So many of them, from all over."""
+    return tuple(lengths_s[number * len(lengths_s) // count] for number in range(min(count, len(lengths_s))))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ class Course:
     process: Process
     log: Path
     began: dict[Harm, float] = field(default_factory=dict)  # by the wall clock
+    done: dict[Harm, float] = field(default_factory=dict)  # when it was: a process that is killed takes a while to end
     undone: dict[Harm, float] = field(default_factory=dict)
     killed: bool = False
 
@@ -63,6 +64,7 @@ class Course:
             self.process.kill()
         elif harm.board is not None:
             KINDS[harm.kind].begin(self.boards.boards[harm.board])
+        self.done[harm] = time.time()
 
     def undo(self, harm: Harm) -> None:
         """Undo it, if it can be."""
@@ -186,6 +188,7 @@ def _recoveries(course: Course, lines: Sequence[dict[str, Any]]) -> list[Recover
             kind=harm.kind,
             board=harm.board,
             began=began,
+            done=course.done[harm],
             mended=course.undone.get(harm),
             for_s=course.undone[harm] - began,
         )

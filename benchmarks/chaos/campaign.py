@@ -33,7 +33,10 @@ class Settings:
     variants: int = 3
     items: int = 400
     deadline_s: float = 2.5
-    mended_after_s: tuple[float, ...] = (0.5, 1.0, 1.3, 1.6, 2.0, 2.3, 2.6, 3.0, 5.0, 10.0)
+    mended_after_s: tuple[float, ...] = (
+        *(0.5, 0.8, 1.0, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0),
+        *(2.2, 2.4, 2.6, 2.8, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0),
+    )
     long_items: int = 12_000
     long_deadline_s: float = 60.0
 

@@ -71,10 +71,9 @@ def _harm(chance: random.Random, board: str, within_s: float) -> Harm:
 
 
 def harms_one_at_a_time(lengths_s: Sequence[float], boards: Sequence[str]) -> Iterator[Harm]:
-    """For each length two cuts in different directions, and a board that is frozen or killed for so long."""
+    """For each length a cut in one direction or both, a board that is frozen and one that is killed for so long."""
     victims = [board for board in boards if board != SPARED]
     for number, for_s in enumerate(lengths_s):
-        kinds = (f"cut {CUTS[number % 3]}", f"cut {CUTS[(number + 1) % 3]}", ("frozen", "killed")[number % 2])
-        for turn, kind in enumerate(kinds):
+        for turn, kind in enumerate((f"cut {CUTS[number % 3]}", "frozen", "killed")):
             board = victims[(number + turn) % len(victims)]
             yield Harm(kind=kind, board=board, at_s=_ALONE_AFTER_S, for_s=for_s)

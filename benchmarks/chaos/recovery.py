@@ -15,6 +15,7 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     """Of one harm to a board; None is what did not come to pass before the request was over.
 
     noticed_s       until the coordinator knew: the network said so, or an answer was late beyond belief
+    ending_s        of that, until the process was gone, for one that is killed
     taken_over_s    from then until the first task of the new plan was sent to another board
     tasks_between   that this board answered in that time; with one its window is full at first
     back_s          from the mending until a task that was sent after it was answered by the board again
@@ -24,15 +25,16 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     board: str
     for_s: float
     noticed_s: float | None = None
+    ending_s: float | None = None
     taken_over_s: float | None = None
     tasks_between: int | None = None
     back_s: float | None = None
 
 
 def recovery_of(
-    log: Sequence[Line], *, kind: str, board: str, began: float, mended: float | None, for_s: float
+    log: Sequence[Line], *, kind: str, board: str, began: float, done: float, mended: float | None, for_s: float
 ) -> Recovery:
-    """Read off a request's log; `began` and `mended` are by the wall clock of this very machine, in seconds."""
+    """Read off a request's log; `began`, `done` and `mended` are by the wall clock of this very machine, in seconds."""
     offset_s = began - started(log)
     noticed = _noticed(log, board, offset_s)
     taken_over_s, tasks_between = _taken_over(log, board, noticed) if noticed is not None else (None, None)
@@ -46,6 +48,7 @@ def recovery_of(
         board=board,
         for_s=for_s,
         noticed_s=log[noticed]["after_s"] - offset_s if noticed is not None else None,
+        ending_s=done - began if kind == "killed" else None,
         taken_over_s=taken_over_s,
         tasks_between=tasks_between,
         back_s=back_s,

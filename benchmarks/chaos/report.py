@@ -35,8 +35,16 @@ def _back(*kinds: str) -> Callable[[Recovery], float | None]:
     return lambda one: one.back_s if one.kind.startswith(kinds) else None
 
 
+def _noticed_after_its_end(one: Recovery) -> float | None:
+    """A process that is killed is gone before its parent hears of it: there may be nothing left to wait for."""
+    if one.noticed_s is None or one.ending_s is None:
+        return None
+    return max(0.0, one.noticed_s - one.ending_s)
+
+
 MEASURES = (
     Measure("a killed node is noticed, s", 0.1, _noticed("killed")),
+    Measure("the same, from when its process was gone, s", 0.1, _noticed_after_its_end),
     Measure("a silently cut link is noticed, s", 2.5, _noticed("cut")),
     Measure("a frozen node is noticed, s", 2.5, _noticed("frozen")),
     Measure(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from equipoise.errors import NodeError, NodeTimeoutError, NodeUnreachableError
@@ -20,6 +20,7 @@ class Presence:
     def __init__(self) -> None:
         self._present: set[str] = set()
         self._instances: dict[str, set[str]] = {}
+        self._missing: set[str] = set()
         self._watchers: list[OnChange] = []
         self._expected: dict[str, set[asyncio.Future[bytes]]] = {}
 
@@ -33,6 +34,18 @@ class Presence:
     def instance(self, node: str) -> str | None:
         """The process that is the node now: of several that bear its name the one that was started last."""
         return max(self._instances.get(node, ()), default=None)
+
+    def is_anybody_missing(self) -> bool:
+        """True if somebody was lost and is not back yet."""
+        return bool(self._missing)
+
+    def lose(self, is_lost: Callable[[str], bool]) -> None:
+        """Note that these processes are out of reach; who bore their names is missing until it is there again."""
+        for node, instances in self._instances.items():
+            for instance in tuple(filter(is_lost, instances)):
+                self.change_instance(node, instance, False)
+                if node not in self._present:
+                    self._missing.add(node)
 
     def change_instance(self, node: str, instance: str, present: bool) -> None:
         """Note that a process that bears the node's name came or went.
@@ -58,6 +71,7 @@ class Presence:
             return
         if present:
             self._present.add(node)
+            self._missing.discard(node)
         else:
             self._present.remove(node)
             self._disappoint(node, "it left the network before it answered")
@@ -83,6 +97,7 @@ class Presence:
         for node in tuple(self._expected):
             self._disappoint(node, "this side left the network before it answered")
         self._present.clear()
+        self._missing.clear()
         self._watchers.clear()
 
     def _disappoint(self, node: str, why: str) -> None:

@@ -1,10 +1,9 @@
-"""The network as Eclipse Zenoh: liveliness tokens say who is there, queryables answer.
+"""The network as Eclipse Zenoh: liveliness tokens say who is there, queryables answer; `fabric.keys` has where.
 
-A node declares a queryable per verb on `equipoise/<cluster>/nodes/<node>/<instance>/<verb>` and then its token on
-`equipoise/<cluster>/alive/<node>/<instance>`, so that a node that is seen can be asked. The instance tells processes
-apart that bear the same name one after the other. Holders of model files do the same with `files` and `holders` in
-place of `nodes` and `alive`. A coordinator has its token on `equipoise/<cluster>/coordinators/<identity>`. Names are
-percent-encoded.
+A node declares a queryable per verb and then its token, so that a node that is seen can be asked.
+
+Whoever is at the end of a link that is lost is gone at once. His token goes later: Zenoh first waits for what it is
+sending over that link, which can take for ever if whoever should receive it is frozen.
 
 Zenoh calls back on threads of its own, which must never wait for us, and its calls may wait for a slow link:
 callbacks only hand over to the event loop, and everything that sends runs on threads that may wait.
@@ -14,14 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from enum import Enum
 from typing import Any
-from urllib.parse import quote, unquote
 
 import zenoh
 from zenoh.handlers import Callback
@@ -30,19 +26,14 @@ from equipoise.errors import EquipoiseError, NodeError, NodeUnreachableError
 from equipoise.fabric.base import Handler, OnChange, OnGone, StopWatching, Verb
 from equipoise.fabric.config import MESSAGE_BYTES, ZenohSettings
 from equipoise.fabric.diagnosis import why_alone
+from equipoise.fabric.keys import Keys, Kind, coordinator_key, is_on, named_by, new_instance, priority_of
 from equipoise.fabric.presence import Presence, await_reply, fail, fulfil
+from equipoise.fabric.reunion import Reunion
 
 _SENDERS = 64  # threads that may wait for slow links at the same time; each is started when first needed
 _PORT_TRIES = 5
 _LOOK_S = 2.0
-_GIVES_WAY = Verb.CHUNK.value  # what keys end in that are asked in the background
-
-
-class Kind(Enum):
-    """Who is on the network: the word in the keys that it is asked on, and that in the key of its token."""
-
-    NODE = ("nodes", "alive")
-    HOLDER = ("files", "holders")
+_LOOK_AGAIN_S = 1.0  # until then the tokens of those who were at the end of a lost link are still there
 
 
 class ZenohPeers:
@@ -54,9 +45,12 @@ class ZenohPeers:
         self._loop = asyncio.get_running_loop()
         self._presence = Presence()
         self._senders = senders
-        self._asked, self._alive = kind.value
+        self._looks: set[asyncio.Task[None]] = set()
+        self._keys = Keys(settings.cluster, kind)
         on_liveliness = Callback(self._on_liveliness, indirect=False)
-        session.liveliness().declare_subscriber(_key(settings.cluster, self._alive, "**"), on_liveliness, history=True)
+        session.liveliness().declare_subscriber(self._keys.tokens, on_liveliness, history=True)
+        session.info.declare_link_events_listener(Callback(self._on_link, indirect=False))
+        session.info.declare_transport_events_listener(Callback(self._on_transport, indirect=False))
 
     def watch(self, on_change: OnChange) -> StopWatching:
         """As the interface says."""
@@ -68,14 +62,12 @@ class ZenohPeers:
 
     async def look(self) -> frozenset[str]:
         """Ask the network who is there, rather than wait to be told; their names."""
-        replies = await asyncio.to_thread(
-            self._session.liveliness().get, _key(self._settings.cluster, self._alive, "**"), timeout=_LOOK_S
-        )
+        replies = await asyncio.to_thread(self._session.liveliness().get, self._keys.tokens, timeout=_LOOK_S)
         found: set[str] = set()
         for reply in await asyncio.to_thread(list, replies):
             if reply.ok is not None:
                 self._on_liveliness(reply.ok)
-                found.add(unquote(str(reply.ok.key_expr).split("/")[-2]))
+                found.add(named_by(str(reply.ok.key_expr))[0])
         return frozenset(found)
 
     async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
@@ -86,12 +78,14 @@ class ZenohPeers:
             )
         with self._presence.reply_from(node) as reply:
             instance = self._presence.instance(node) or ""
-            key = _asked_key(self._settings.cluster, self._asked, node, instance, verb)
+            key = self._keys.asked(node, instance, verb)
             self._senders.submit(self._send, node, key, payload, timeout_s, reply)
             return await await_reply(reply, node, timeout_s)
 
     def leave(self) -> None:
         """Whoever waits for an answer is told that there will be none."""
+        for looking in self._looks:
+            looking.cancel()
         self._presence.close()
 
     def _send(self, node: str, key: str, payload: bytes, timeout_s: float, reply: asyncio.Future[bytes]) -> None:
@@ -110,15 +104,37 @@ class ZenohPeers:
                 Callback(on_reply, on_end, indirect=False),
                 payload=payload,
                 consolidation=zenoh.ConsolidationMode.NONE,
-                priority=_priority(key),  # the answer has the same
+                priority=priority_of(key),  # the answer has the same
                 timeout=timeout_s + 1.0,  # ours comes first, and has the better message
             )
         except zenoh.ZError as error:
             self._hand_over(fail, reply, NodeUnreachableError(str(error), node=node))
 
     def _on_liveliness(self, sample: Any) -> None:
-        node, instance = map(unquote, str(sample.key_expr).split("/")[-2:])
+        node, instance = named_by(str(sample.key_expr))
         self._hand_over(self._presence.change_instance, node, instance, sample.kind == zenoh.SampleKind.PUT)
+
+    def _on_link(self, event: Any) -> None:
+        if event.kind != zenoh.SampleKind.PUT:
+            self._hand_over(self._lose_all_at, str(event.link.zid))
+
+    def _lose_all_at(self, zid: str) -> None:
+        self._presence.lose(lambda instance: is_on(instance, zid))
+
+    def _on_transport(self, event: Any) -> None:
+        """Whoever was at the end of a lost link may be there all the same: on another one, or behind a router."""
+        if event.kind != zenoh.SampleKind.PUT:
+            self._hand_over(self._look_again)
+
+    def _look_again(self) -> None:
+        looking = self._loop.create_task(self._look_unless_closed())
+        self._looks.add(looking)
+        looking.add_done_callback(self._looks.discard)
+
+    async def _look_unless_closed(self) -> None:
+        await asyncio.sleep(_LOOK_AGAIN_S)
+        with suppress(zenoh.ZError):
+            await self.look()
 
     def _hand_over(self, function: Callable[..., None], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits for this any more
@@ -132,7 +148,13 @@ class ZenohFabric(ZenohPeers):
         super().__init__(session, settings, Kind.NODE, ThreadPoolExecutor(_SENDERS, "equipoise-send"))
         self.identity = uuid.uuid4().hex
         self._holders: ZenohPeers | None = None
-        self._token = session.liveliness().declare_token(_key(settings.cluster, "coordinators", self.identity))
+        self._reunion = Reunion(session, settings, self._presence.is_anybody_missing)
+        self._token = session.liveliness().declare_token(coordinator_key(settings.cluster, self.identity))
+
+    def _lose_all_at(self, zid: str) -> None:
+        super()._lose_all_at(zid)
+        if not self._settings.stays:  # nodes need not meet in a hurry
+            self._reunion.seek()
 
     @property
     def holders(self) -> ZenohPeers:
@@ -175,10 +197,11 @@ class ZenohFabric(ZenohPeers):
 
     async def close(self) -> None:
         """As the interface says."""
+        await self._reunion.give_up()
         self.leave()
         if self._holders is not None:
             self._holders.leave()
-        await asyncio.to_thread(self._session.close)
+        await asyncio.to_thread(_close, self._session)
         await asyncio.to_thread(self._senders.shutdown)
 
 
@@ -189,9 +212,9 @@ class ZenohHost:
         self, session: Any, settings: ZenohSettings, *, kind: Kind = Kind.NODE, owns_session: bool = True
     ) -> None:
         self._session = session
-        self._asked, self._alive = kind.value
+        self._keys = Keys(settings.cluster, kind)
         self._owns_session = owns_session
-        self.instance = f"{time.time_ns():016x}-{uuid.uuid4().hex[:8]}"  # of one machine's the last is the greatest
+        self.instance = new_instance(str(session.info.zid()))
         self._declared: list[Any] = []
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -213,15 +236,16 @@ class ZenohHost:
                 with suppress(RuntimeError):  # the loop is closed: this node is gone
                     self._loop.call_soon_threadsafe(on_coordinator_gone, str(sample.key_expr).rpartition("/")[2])
 
-        cluster, liveliness = self._settings.cluster, self._session.liveliness()
+        liveliness = self._session.liveliness()
         everyone = Callback(on_coordinator, indirect=False)
-        self._declared.append(liveliness.declare_subscriber(_key(cluster, "coordinators", "*"), everyone, history=True))
+        self._declared.append(
+            liveliness.declare_subscriber(coordinator_key(self._settings.cluster), everyone, history=True)
+        )
         for verb, handler in handlers.items():
-            key = _asked_key(cluster, self._asked, node, self.instance, verb)
+            key = self._keys.asked(node, self.instance, verb)
             receive = Callback(self._receiver(key, handler), indirect=False)
             self._declared.append(self._session.declare_queryable(key, receive))
-        name = quote(node, safe="")
-        self._declared.append(liveliness.declare_token(_key(cluster, self._alive, f"{name}/{self.instance}")))
+        self._declared.append(liveliness.declare_token(self._keys.token(node, self.instance)))
 
     async def close(self, *, grace_s: float = 0.0) -> None:
         """As the interface says; requests that are under way then end without an answer."""
@@ -235,7 +259,7 @@ class ZenohHost:
 
     def _leave(self) -> None:
         if self._owns_session:
-            self._session.close()
+            _close(self._session)
             return
         for declared in reversed(self._declared):  # the token first, or it would be asked when it cannot answer
             declared.undeclare()
@@ -275,20 +299,13 @@ def _open(settings: ZenohSettings) -> Any:
         ) from error
 
 
+def _close(session: Any) -> None:
+    with suppress(zenoh.ZError):  # what somebody who is frozen was sent is still on its way: it ends with this process
+        session.close()
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _priority(key: str) -> Any:
-    return zenoh.Priority.BACKGROUND if key.endswith(f"/{_GIVES_WAY}") else zenoh.Priority.DATA
-
-
-def _asked_key(cluster: str, asked: str, node: str, instance: str, verb: Verb) -> str:
-    return _key(cluster, asked, f"{quote(node, safe='')}/{instance}/{verb.value}")
-
-
-def _key(cluster: str, kind: str, rest: str) -> str:
-    return f"equipoise/{quote(cluster, safe='')}/{kind}/{rest}"
