@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from equipoise.core.plan import Plan
 from equipoise.core.request import Prefer
+from equipoise.planning.alone import best_alone
 from equipoise.planning.limits import within_energy, within_power
 from equipoise.planning.mixer import Found, Mixer
 from equipoise.planning.polish import polished
@@ -47,7 +48,7 @@ def _best_by_preference(problem: Problem) -> Found:
 
 def solve(problem: Problem) -> Plan | None:
     """The plan of strategy `equipoise`, or None if it finds none that keeps both promises."""
-    found = best(problem)
+    found = best_alone(problem) or best(problem)
     if found.prediction is None:
         return None
     return problem.plan("equipoise", found.prediction, bound=found.bound)

@@ -105,9 +105,11 @@ class Problem:
 
     def predict_counts(self, counts: Ints) -> Prediction:
         """What to expect now of items per (processor, variant)."""
-        return self.fleet.costs.predict_pieces(
-            self.pieces(counts), self.conditions, self.request.requirement.confidence
-        )
+        return self.predict_pieces(self.pieces(counts))
+
+    def predict_pieces(self, pieces: Pieces) -> Prediction:
+        """The same of shares by number."""
+        return self.fleet.costs.predict_pieces(pieces, self.conditions, self.request.requirement.confidence)
 
     def keeps(self, prediction: Prediction, *, deadline_s: float | None = None, floor: float | None = None) -> bool:
         """True if this keeps both promises (or the ones given instead), stays within limits and covers every item."""
