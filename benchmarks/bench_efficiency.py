@@ -12,7 +12,6 @@ Coordinators share the two cores with their nodes.
     items/s    over the sum of both bare loops; the goal is 0.95 from 2 ms per item on
     CPU        seconds of processor time per item, coordinator and helpers included, over those of the bare loop:
                what disturbances by others change least
-    added      milliseconds that one item alone takes longer than a direct call, once it is planned
 
 Real images and models come from ../shared; without them the demo family's digits are used alone, which are lighter than
 the goal's. `pip install 'equipoise[bench]'` installs gRPC and Ray; what is missing is named. Figures go to
@@ -24,43 +23,35 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import psutil
-import tomlkit
-from other_spreaders import grpc_servers, ray_actors
-from plain_worker import AskOne, AskRate, Case, Rate, bare_core
+from bare_cores import BareCores, cases
+from other_spreaders import SPREADERS
+from plain_worker import Case, Rate
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from spreaders import REPOSITORY, Core, Spreader, Work, equipoise_nodes
+from sigterm import unwound_by_sigterm
+from spreaders import REPOSITORY, Core, Spreader, Work
 
 from equipoise.engines.processors import usable_cpus
-from equipoise.families.demo import demo_folder
-from equipoise.families.manifest import MANIFEST
 
 sys.path.insert(0, str(REPOSITORY))
 from tests.network import quota
 
-SHARED = REPOSITORY.parent / "shared" / "data"
-PHOTOS, LADDER = SHARED / "images" / "nips17-imagenet-750", SHARED / "models" / "imagenet-mobilenet-onnx"
-LADDER_CASES = (("mobilenet_v1_050_160.fp32", 4), ("mobilenet_v1_100_224.int8", 1))  # with batch size
-SPREADERS = {"equipoise": ("equipoise", equipoise_nodes), "gRPC": ("grpc", grpc_servers), "Ray": ("ray", ray_actors)}
-GOAL, GOAL_FROM_S, GOAL_ADDED_MS = 0.95, 0.002, 2.0
+GOAL, GOAL_FROM_S = 0.95, 0.002
 BARE_S, SPREAD_S, CHUNK_S = 1.0, 4.0, 0.05
-SINGLES = 20  # items asked for on their own, per round
 
 
 @dataclass
@@ -69,65 +60,7 @@ class Tally:
 
     ratio: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
-    added_ms: list[float] = field(default_factory=list)
     others_cores: list[float] = field(default_factory=list)  # that processes which are not ours kept busy
-
-    def median(self, name: str) -> float | None:
-        values = getattr(self, name)
-        return statistics.median(values) if values else None
-
-
-class BareCores:
-    """The bare loop, in a process of its own on every core."""
-
-    def __init__(self, cores: Sequence[Core]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.processes, self._ends = [], []
-        for core in cores:
-            mine, theirs = context.Pipe()
-            process = context.Process(target=bare_core, args=(theirs,), daemon=True)
-            process.start()
-            core.take(process.pid)
-            self.processes.append(process)
-            self._ends.append(mine)
-
-    def rates(self, case: Case, seconds: float) -> list[Rate]:
-        """Of all cores at the same time."""
-        for end in self._ends:
-            end.send(AskRate(case, seconds))
-        return [end.recv() for end in self._ends]
-
-    def one_s(self, case: Case, index: int) -> float:
-        """Seconds of a direct call on the first core."""
-        first: Connection = self._ends[0]
-        first.send(AskOne(case, index))
-        return first.recv()
-
-    def close(self) -> None:
-        for end, process in zip(self._ends, self.processes, strict=True):
-            end.send(None)
-            process.join()
-
-
-def cases(folder: Path) -> list[Case]:
-    """What is run; the nodes get families of these variants alone, as they measure all that they are given."""
-    digits = demo_folder()
-    found = [Case(excerpt(digits, folder / "digits", ["d6w32-32"]), str(digits / "digits-heldout.npy"), "d6w32-32", 8)]
-    if PHOTOS.is_dir() and LADDER.is_dir():
-        family = excerpt(LADDER, folder / "photos", [variant for variant, _ in LADDER_CASES])
-        found += [Case(family, str(PHOTOS), variant, batch) for variant, batch in LADDER_CASES]
-    return found
-
-
-def excerpt(family: Path, folder: Path, variants: Sequence[str]) -> Path:
-    """A family with some of the variants of another one, whose files it shares."""
-    manifest = tomlkit.parse((family / MANIFEST).read_text(encoding="utf-8")).unwrap()
-    manifest["variants"] = [variant for variant in manifest["variants"] if variant["name"] in variants]
-    folder.mkdir()
-    for name in (manifest["labels"], *(variant["file"] for variant in manifest["variants"])):
-        (folder / name).symlink_to(family / name)
-    (folder / MANIFEST).write_text(tomlkit.dumps(manifest), encoding="utf-8")
-    return folder
 
 
 @dataclass(kw_only=True)
@@ -145,7 +78,6 @@ class Setting:
             for case in todo:
                 for way in spreader.ways:
                     self._measure(spreader, way, case, bare)
-                self._measure_singles(spreader, case, bare)
 
     def _measure(self, spreader: Spreader, way: str, case: Case, bare: BareCores) -> None:
         rates = bare.rates(case, BARE_S)
@@ -161,13 +93,6 @@ class Setting:
         tally.ratio.append(work.count / seconds / together_per_s)
         tally.cpu.append(ours_s / work.count / cpu_item_s)
         tally.others_cores.append(max(0.0, everybody_s - ours_s) / wall_s)
-
-    def _measure_singles(self, spreader: Spreader, case: Case, bare: BareCores) -> None:
-        way = next(iter(spreader.ways))
-        spreader.one(case, 0)
-        for index in range(SINGLES):
-            direct_s = bare.one_s(case, index)
-            self.tallies[way, case.variant].added_ms.append((spreader.one(case, index) - direct_s) * 1e3)
 
 
 def work_of(case: Case, rates: Sequence[Rate]) -> Work:
@@ -221,10 +146,9 @@ def measure(names: Sequence[str], rounds: int, todo: Sequence[Case], folder: Pat
 
 def show(setting: Setting, console: Console) -> None:
     table = Table(title=setting.name, title_justify="left")
-    for column in ("variant", "item", "spread by", "items/s", "low-high", "CPU", "added"):
+    for column in ("variant", "item", "spread by", "items/s", "low-high", "CPU"):
         table.add_column(column, justify="left" if column in ("variant", "spread by") else "right", no_wrap=True)
     for (way, variant), tally in sorted(setting.tallies.items(), key=lambda entry: item_ms(setting, entry[0][1])):
-        added = tally.median("added_ms")
         table.add_row(
             variant,
             f"{item_ms(setting, variant):.2f} ms",
@@ -232,7 +156,6 @@ def show(setting: Setting, console: Console) -> None:
             f"{statistics.median(tally.ratio):.3f}",
             f"{min(tally.ratio):.2f}-{max(tally.ratio):.2f}",
             f"{statistics.median(tally.cpu):.2f}",
-            f"{added:.2f} ms" if added is not None else "",
         )
     console.print(table)
 
@@ -243,13 +166,9 @@ def item_ms(setting: Setting, variant: str) -> float:
 
 def missed_goals(setting: Setting) -> Iterator[str]:
     for (way, variant), tally in setting.tallies.items():
-        ratio, added_ms = tally.median("ratio"), tally.median("added_ms")
-        if way != "equipoise" or ratio is None or added_ms is None:
-            continue
-        if ratio < GOAL and item_ms(setting, variant) >= GOAL_FROM_S * 1e3:
+        ratio = statistics.median(tally.ratio)
+        if way == "equipoise" and ratio < GOAL and item_ms(setting, variant) >= GOAL_FROM_S * 1e3:
             yield f"{setting.name}, {variant}: {ratio:.3f} of the bare loops, below {GOAL}"
-        if added_ms > GOAL_ADDED_MS:
-            yield f"{setting.name}, {variant}: one item takes {added_ms:.2f} ms longer, more than {GOAL_ADDED_MS:g} ms"
 
 
 def written(setting: Setting) -> dict[str, Any]:
@@ -257,14 +176,14 @@ def written(setting: Setting) -> dict[str, Any]:
         "setting": setting.name,
         "item_s": {variant: statistics.median(values) for variant, values in setting.item_s.items()},
         "ways": [
-            {"way": way, "variant": variant, **vars(tally), "median": medians(tally)}
+            {"way": way, "variant": variant, **vars(tally), "median": median_of(tally)}
             for (way, variant), tally in setting.tallies.items()
         ],
     }
 
 
-def medians(tally: Tally) -> Mapping[str, float | None]:
-    return {name: tally.median(name) for name in vars(tally)}
+def median_of(tally: Tally) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in vars(tally).items()}
 
 
 def main() -> None:
@@ -277,6 +196,7 @@ def main() -> None:
         return
     wanted = [options.only] if options.only else list(SPREADERS)
     names = [name for name in wanted if importlib.util.find_spec(SPREADERS[name][0]) is not None]
+    unwound_by_sigterm()
     load_average = os.getloadavg()
     console = Console(width=None if sys.stdout.isatty() else 120)
     with tempfile.TemporaryDirectory() as folder, settings(cpus) as found:

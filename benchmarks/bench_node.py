@@ -1,11 +1,13 @@
-"""What an idle node costs: memory (PSS) and seconds from its start until it is there; LitServe and Ray Serve beside it.
+"""What an idle node costs: memory, seconds until it is there, how often it wakes up; LitServe and Ray Serve beside it.
 
     python benchmarks/bench_node.py [ROUNDS]
 
 A node without a model is what a board pays for being in a cluster. The others serve over HTTP on this machine, without
 a model either, and are there when they answer the first request. They are started in turns, so that all meet the same
 disturbances; figures are medians over the rounds. PSS is that of all processes which the start has left; what processes
-share counts in equal parts. `pip install 'equipoise[bench]'` installs the others; those that are missing are named.
+share counts in equal parts. Wake-ups are those of all their threads; a node that finds others on this machine, of
+whatever cluster, has a few more for each of them. `pip install 'equipoise[bench]'` installs the others; those that are
+missing are named.
 """
 
 from __future__ import annotations
@@ -27,11 +29,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import psutil
+from sigterm import unwound_by_sigterm
 
 BENCHMARKS = Path(__file__).parent
 GOALS = {"pss_mib": 100.0, "ready_s": 2.0}
 GIVE_UP_S = 120.0
 LOOK_S = 0.01
+WATCH_S = 5.0  # for wake-ups
 SETTLE_S = 1.0  # after the first answer: until what was begun with it has ended, such as the survey of processors
 
 
@@ -42,6 +46,7 @@ class Idle:
     ready_s: float
     pss_mib: float
     processes: int
+    wakeups_per_s: float
 
 
 class NotThereError(Exception):
@@ -79,8 +84,11 @@ def measure(command: Sequence[str], folder: Path, is_there: Callable[[], bool]) 
             time.sleep(LOOK_S)
         ready_s = time.perf_counter() - began_s
         time.sleep(SETTLE_S)
-        sizes = [one.memory_full_info().pss for one in tree_of(process)]
-        return Idle(ready_s, sum(sizes) / 2**20, len(sizes))
+        family = tree_of(process)
+        pss_mib = sum(one.memory_full_info().pss for one in family) / 2**20
+        before = sum(map(wakeups, family))
+        time.sleep(WATCH_S)
+        return Idle(ready_s, pss_mib, len(family), (sum(map(wakeups, family)) - before) / WATCH_S)
 
 
 @contextmanager
@@ -114,6 +122,12 @@ def tree_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return [root, *root.children(recursive=True)]
 
 
+def wakeups(process: psutil.Process) -> int:
+    """How often its threads have gone to sleep so far."""
+    told = (thread.read_text() for thread in Path(f"/proc/{process.pid}/task").glob("*/status"))
+    return sum(int(text.split("\nvoluntary_ctxt_switches:")[1].split()[0]) for text in told)
+
+
 def said_in(folder: Path) -> Path:
     return folder / "said.txt"
 
@@ -143,6 +157,7 @@ def median_of(starts: Sequence[Idle]) -> dict[str, float]:
 
 
 def main() -> None:
+    unwound_by_sigterm()
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     there = {name: measure_it for name, (module, measure_it) in SUBJECTS.items() if installed(module)}
     measured: dict[str, list[Idle]] = {name: [] for name in there}
@@ -155,14 +170,15 @@ def main() -> None:
                 except NotThereError as reason:
                     print(f"{name}: {reason}", file=sys.stderr)
     print(f"idle, without a model, median of {rounds} (load average {load_average:.1f})")
-    print(f"{'':16}{'ready':>9}{'PSS':>12}{'processes':>11}")
+    print(f"{'':16}{'ready':>9}{'PSS':>12}{'processes':>11}{'wake-ups':>12}")
     results = {}
     for name in SUBJECTS:
         if name not in there:
             print(f"{name:16}  not installed; pip install 'equipoise[bench]' has it")
         elif measured[name]:
             results[name] = median_of(measured[name])
-            print("{:16}{ready_s:7.2f} s{pss_mib:8.1f} MiB{processes:11.0f}".format(name, **results[name]))
+            line = "{:16}{ready_s:7.2f} s{pss_mib:8.1f} MiB{processes:11.0f}{wakeups_per_s:10.1f}/s"
+            print(line.format(name, **results[name]))
     if "equipoise node" not in results:
         raise SystemExit("the node never started")
     for field, goal in GOALS.items():

@@ -1,4 +1,4 @@
-"""Other ways than equipoise's to spread items over the cores of this machine; for bench_efficiency.py."""
+"""Other ways than equipoise's to spread items over cores; for bench_efficiency.py and bench_single.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 from plain_worker import METHOD, SERVICE, Call, Case, plain_worker
-from spreaders import REPOSITORY, Core, Spreader, Work, free_port, running
+from spreaders import REPOSITORY, Ask, Core, Spreader, Work, equipoise_nodes, free_port, running, seconds_of
 
 IN_FLIGHT = 2  # calls per node, so that one travels while the other is worked on
 
@@ -28,10 +28,9 @@ class GrpcFanOut:
     def ways(self) -> Mapping[str, Callable[[Work], float]]:
         return {"gRPC, equal shares": self._equal_shares}
 
-    def one(self, case: Case, index: int) -> float:
-        began_s = time.perf_counter()
-        self._ask(0, case, [index])
-        return time.perf_counter() - began_s
+    @property
+    def singles(self) -> Mapping[str, Ask]:
+        return {"gRPC": lambda case, index: seconds_of(lambda: self._ask(0, case, [index]))}
 
     def _equal_shares(self, work: Work) -> float:
         began_s = time.perf_counter()
@@ -85,10 +84,9 @@ class RayActors:
     def ways(self) -> Mapping[str, Callable[[Work], float]]:
         return {"Ray, equal shares": self._equal_shares, "Ray, ActorPool": self._pool}
 
-    def one(self, case: Case, index: int) -> float:
-        began_s = time.perf_counter()
-        self._ray.get(self._ask(self._actors[0], case, [index]))
-        return time.perf_counter() - began_s
+    @property
+    def singles(self) -> Mapping[str, Ask]:
+        return {"Ray": lambda case, index: seconds_of(lambda: self._ray.get(self._ask(self._actors[0], case, [index])))}
 
     def _equal_shares(self, work: Work) -> float:
         began_s = time.perf_counter()
@@ -129,6 +127,13 @@ def ray_actors(cores: Sequence[Core], _cases: Sequence[Case], _data: Path) -> It
         yield RayActors(ray, actors)
     finally:
         ray.shutdown()
+
+
+SPREADERS = {  # by name: the module that it needs, and what brings it up
+    "equipoise": ("equipoise", equipoise_nodes),
+    "gRPC": ("grpc", grpc_servers),
+    "Ray": ("ray", ray_actors),
+}
 
 
 def equal_shares(count: int, nodes: int) -> list[range]:

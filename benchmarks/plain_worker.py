@@ -2,7 +2,8 @@
 
     python benchmarks/plain_worker.py PORT
 
-serves it until standard input ends. `bench_efficiency.py` starts that, and `bare_core` in processes of its own.
+serves it until standard input ends. bench_efficiency.py and bench_single.py start that, and `bare_core` in processes of
+its own.
 """
 
 from __future__ import annotations
@@ -111,8 +112,8 @@ def bare_core(connection: Connection) -> None:
     for question in iter(connection.recv, None):
         case: Case = question.case
         worker = plain_worker(case.folder, case.variant, case.batch)
-        worker.infer(case.payloads(range(case.batch)))  # warm
         if isinstance(question, AskRate):
+            worker.infer(case.payloads(range(case.batch)))  # warm
             connection.send(_rate(worker, case, question.seconds))
         else:
             connection.send(_one(worker, question))

@@ -1,6 +1,7 @@
-"""What it takes to spread items over the cores of this machine, and equipoise's way to; for bench_efficiency.py.
+"""What it takes to spread items over the cores of this machine, and equipoise's way to.
 
-Every core has a process of its own that is pinned to it; whoever spreads runs where the system puts it.
+For bench_efficiency.py and bench_single.py. Every core has a process of its own that is pinned to it; whoever spreads
+runs where the system puts it.
 """
 
 from __future__ import annotations
@@ -61,6 +62,9 @@ class Work:
     chunk: int
 
 
+Ask = Callable[[Case, int], float]  # for one item on its own, by its index: seconds until it is answered
+
+
 class Spreader(Protocol):
     """A cluster that is up."""
 
@@ -68,8 +72,9 @@ class Spreader(Protocol):
     def ways(self) -> Mapping[str, Callable[[Work], float]]:
         """By name: does the work, and returns the seconds that took."""
 
-    def one(self, case: Case, index: int) -> float:
-        """Seconds until one item is answered that is asked for on its own; planning is not among them."""
+    @property
+    def singles(self) -> Mapping[str, Ask]:
+        """By name: how it is asked for one item."""
 
 
 class Repeated:
@@ -99,11 +104,16 @@ class EquipoiseNodes:
     def ways(self) -> Mapping[str, Callable[[Work], float]]:
         return {"equipoise": lambda work: self._executed(work.case, self._planned(work.case, 0, work.count))}
 
-    def one(self, case: Case, index: int) -> float:
+    @property
+    def singles(self) -> Mapping[str, Ask]:
+        return {"equipoise": self._one, "equipoise, with planning": self._one_with_planning}
+
+    def _one(self, case: Case, index: int) -> float:
         job = self._planned(case, index, 1)
-        began_s = time.perf_counter()
-        self._executed(case, job)
-        return time.perf_counter() - began_s
+        return seconds_of(lambda: self._executed(case, job))
+
+    def _one_with_planning(self, case: Case, index: int) -> float:
+        return seconds_of(lambda: self._executed(case, self._planned(case, index, 1)))
 
     def meet(self, case: Case) -> None:
         """Ask the nodes what the case costs them, and wait until they know."""
@@ -181,7 +191,8 @@ def equipoise_nodes(cores: Sequence[Core], cases: Sequence[Case], data: Path) ->
 @contextmanager
 def running(command: Sequence[str], core: Core, environment: Mapping[str, str] | None = None) -> Iterator[None]:
     """A process on a core, until the end of the context; its standard input ends then, too."""
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | (environment or {})
+    here = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": here} | (environment or {})
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
@@ -190,6 +201,13 @@ def running(command: Sequence[str], core: Core, environment: Mapping[str, str] |
             yield
         finally:
             process.terminate()
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    began_s = time.perf_counter()
+    work()
+    return time.perf_counter() - began_s
 
 
 def free_port() -> int:
