@@ -23,7 +23,7 @@ from equipoise.cli.network import now_utc
 from equipoise.cli.options import FAMILY_HELP, JsonOption, family_folder
 from equipoise.errors import TrustError, UsageError
 from equipoise.families.manifest import load_family
-from equipoise.runtime.coordinator import interrupted_by
+from equipoise.runtime.interrupt import interrupted_by
 from equipoise.trust.authority import Authority
 from equipoise.trust.certificates import checked_name, key_to_pem, new_key, signing_request
 from equipoise.trust.enrolment import DEFAULT_PORT

@@ -31,10 +31,10 @@ from equipoise.core.request import Request, WhenLate
 from equipoise.errors import InputError, UsageError
 from equipoise.families.labels import load_labels
 from equipoise.runtime.admission import admit
-from equipoise.runtime.coordinator import interrupted_by
 from equipoise.runtime.earlier import Earlier, RestItems
 from equipoise.runtime.execution import Done, Job, execute, truth_of
 from equipoise.runtime.inputs import Items
+from equipoise.runtime.interrupt import interrupted_by
 from equipoise.runtime.journal import Journal
 from equipoise.runtime.predictions import PredictionFile
 from equipoise.runtime.receipt import write_receipt

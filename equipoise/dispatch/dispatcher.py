@@ -97,6 +97,7 @@ class Dispatcher:
         """Begin, with this plan if there already is one. The deadline counts from `now_s`. To be called once."""
         self._now_s = self._tally.start_s = now_s
         self._deadline_s = now_s + self._request.deadline_s
+        self._look_not_before_s = now_s + self._settings.look_pause_s * len(self._lanes)  # what begins now is not late
         for lane in self._lanes.values():
             lane.free_s = now_s + lane.condition.busy_s
         if plan is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import overload
 
 import numpy as np
@@ -24,15 +25,22 @@ class Shuffled(Sequence[int]):
 
     def __init__(self, items: int, seed: int) -> None:
         self._items = items
+        self._seed = seed
         self._half_bits = np.uint64(max(1, ((items - 1).bit_length() + 1) // 2))
         self._mask = np.uint64((1 << int(self._half_bits)) - 1)
-        first = np.uint64(seed & 0xFFFF_FFFF_FFFF_FFFF)
-        self._keys = _mixed(np.arange(1, _ROUNDS + 1, dtype=np.uint64) + _mixed(first.reshape(1)))
+
+    @cached_property
+    def _keys(self) -> Words:
+        first = np.uint64(self._seed & 0xFFFF_FFFF_FFFF_FFFF)
+        return _mixed(np.arange(1, _ROUNDS + 1, dtype=np.uint64) + _mixed(first.reshape(1)))
 
     def __len__(self) -> int:
         return self._items
 
     def __iter__(self) -> Iterator[int]:
+        if self._items == 1:  # who asks for one item is in a hurry, and there is nothing to decide
+            yield 0
+            return
         for start in range(0, self._items, _BLOCK):
             yield from self._block(start, min(start + _BLOCK, self._items))
 

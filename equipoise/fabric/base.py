@@ -7,8 +7,11 @@ framing and encryption belong to the implementation; nothing above it knows whic
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
+
+from equipoise.errors import EquipoiseError
 
 
 class Verb(str, Enum):
@@ -26,10 +29,39 @@ class Verb(str, Enum):
     CHUNK = "chunk"  # the answer is that part of the file; it gives way to everything else that travels
 
 
-Handler = Callable[[bytes], Awaitable[bytes]]  # request payload -> reply payload
+Payload = bytes | Callable[[], bytes]  # what is sent, or what makes it, on a thread that may wait
+Handler = Callable[[bytes], Awaitable[bytes]]  # request payload -> reply payload; called on the event loop's thread
 OnChange = Callable[[str, bool], None]  # node name, present; called on the event loop's thread
 OnGone = Callable[[str], None]  # identity of a coordinator; called on the event loop's thread
 StopWatching = Callable[[], None]
+
+
+class Question(Protocol):
+    """What somebody was asked and has not answered yet. Any thread may answer; that does not wait."""
+
+    @property
+    def payload(self) -> bytes:
+        """What came with it."""
+
+    def answer(self, payload: Payload) -> None:
+        """Send this, or what it makes, where an EquipoiseError is a refusal. Once the host has closed it is lost."""
+
+    def refuse(self, error: EquipoiseError) -> None:
+        """Have whoever asked told why there is no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtOnce:
+    """A handler for what is in a hurry: it need not wait for the event loop.
+
+    `receive` is called on the thread on which the question comes in, several at a time, and must not wait; an
+    EquipoiseError that it raises is a refusal. The answer may come later, from anywhere.
+    """
+
+    receive: Callable[[Question], None]
+
+
+Served = Handler | AtOnce
 
 
 class Peers(Protocol):
@@ -38,10 +70,11 @@ class Peers(Protocol):
     def watch(self, on_change: OnChange) -> StopWatching:
         """Report everyone who is present now, before returning, and from now on everyone who comes or goes."""
 
-    async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
+    async def ask(self, node: str, verb: Verb, payload: Payload, *, timeout_s: float) -> bytes:
         """The reply of the one of this name.
 
-        Raises NodeUnreachableError at once if nobody of that name is there or it goes away, NodeTimeoutError after
+        What is asked of one of them with one verb leaves in that order. Raises whatever making the payload raises,
+        NodeUnreachableError at once if nobody of that name is there or it goes away, NodeTimeoutError after
         `timeout_s`, and NodeError with its own words if it refuses.
         """
 
@@ -65,7 +98,7 @@ class Host(Protocol):
     """The place of one node, or of one holder of model files, on the network."""
 
     async def serve(
-        self, node: str, handlers: Mapping[Verb, Handler], on_coordinator_gone: OnGone = lambda identity: None
+        self, node: str, handlers: Mapping[Verb, Served], on_coordinator_gone: OnGone = lambda identity: None
     ) -> None:
         """Make `node` known and answer what it is asked, several asks at a time; be told of coordinators that left."""
 

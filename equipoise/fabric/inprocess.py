@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from equipoise.errors import EquipoiseError, NodeError
-from equipoise.fabric.base import Handler, OnChange, OnGone, StopWatching, Verb
+from equipoise.fabric.base import AtOnce, OnChange, OnGone, Payload, Served, StopWatching, Verb
 from equipoise.fabric.presence import Presence, await_reply, fail, fulfil
 
 
@@ -21,10 +22,11 @@ class InProcessFabric:
     def __init__(self) -> None:
         self._presence = Presence()
         self._to_tell: list[OnGone] = []
-        self._served: dict[str, Mapping[Verb, Handler]] = {}
+        self._served: dict[str, Mapping[Verb, Served]] = {}
         self._delay_s: dict[str, float] = {}
         self._mute: set[str] = set()
         self._at_work: set[asyncio.Task[None]] = set()
+        self._turns: dict[tuple[str, Verb], asyncio.Lock] = {}
         self._holders: InProcessFabric | None = None
 
     @property
@@ -46,7 +48,7 @@ class InProcessFabric:
         """As the interface says."""
         return self._presence.watch(on_change)
 
-    async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
+    async def ask(self, node: str, verb: Verb, payload: Payload, *, timeout_s: float) -> bytes:
         """As the interface says."""
         with self._presence.reply_from(node) as reply:
             work = asyncio.get_running_loop().create_task(self._handle(node, verb, payload, reply))
@@ -81,7 +83,7 @@ class InProcessFabric:
         """The node stays present, but none of its replies arrives any more: a frozen process."""
         self._mute.add(node)
 
-    def _join(self, node: str, handlers: Mapping[Verb, Handler], on_gone: OnGone) -> None:
+    def _join(self, node: str, handlers: Mapping[Verb, Served], on_gone: OnGone) -> None:
         self._served[node] = handlers
         self._to_tell.append(on_gone)
         self._presence.change(node, True)
@@ -90,9 +92,17 @@ class InProcessFabric:
         self._served.pop(node, None)
         self._presence.change(node, False)
 
-    async def _handle(self, node: str, verb: Verb, payload: bytes, reply: asyncio.Future[bytes]) -> None:
+    async def _handle(self, node: str, verb: Verb, payload: Payload, reply: asyncio.Future[bytes]) -> None:
         try:
-            answer = await self._served[node][verb](payload)
+            async with self._turns.setdefault((node, verb), asyncio.Lock()):
+                made = await _made(payload)
+        except Exception as error:  # whatever it is: whoever asked is told
+            fail(reply, error)
+            return
+        if reply.done():  # by now nobody waits for it any more
+            return
+        try:
+            answer = await _answered(self._served[node][verb], made)
         except EquipoiseError as error:
             fail(reply, NodeError(str(error), node=node))
             return
@@ -109,7 +119,7 @@ class InProcessHost:
         self._node: str | None = None
 
     async def serve(
-        self, node: str, handlers: Mapping[Verb, Handler], on_coordinator_gone: OnGone = lambda identity: None
+        self, node: str, handlers: Mapping[Verb, Served], on_coordinator_gone: OnGone = lambda identity: None
     ) -> None:
         """As the interface says."""
         self._node = node
@@ -122,3 +132,36 @@ class InProcessHost:
         if self._node is not None:
             self._fabric._leave(self._node)
             self._node = None
+
+
+class _Question:
+    """One that is answered on the event loop; see `Question`."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+        self._loop = asyncio.get_running_loop()
+        self.answered: asyncio.Future[Payload] = self._loop.create_future()
+
+    def answer(self, payload: Payload) -> None:
+        """As the interface says."""
+        self._settle(lambda: self.answered.set_result(payload))
+
+    def refuse(self, error: EquipoiseError) -> None:
+        """As the interface says."""
+        self._settle(lambda: self.answered.set_exception(error))
+
+    def _settle(self, settle: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for this any more
+            self._loop.call_soon_threadsafe(lambda: None if self.answered.done() else settle())
+
+
+async def _answered(handler: Served, payload: bytes) -> bytes:
+    if not isinstance(handler, AtOnce):
+        return await handler(payload)
+    question = _Question(payload)
+    handler.receive(question)
+    return await _made(await question.answered)
+
+
+async def _made(payload: Payload) -> bytes:
+    return payload if isinstance(payload, bytes) else await asyncio.to_thread(payload)

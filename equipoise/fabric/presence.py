@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from equipoise.errors import NodeError, NodeTimeoutError, NodeUnreachableError
+from equipoise.errors import NodeTimeoutError, NodeUnreachableError
 from equipoise.fabric.base import OnChange, StopWatching
 
 
@@ -105,7 +105,7 @@ class Presence:
             fail(reply, NodeUnreachableError(why, node=node))
 
 
-def fail(reply: asyncio.Future[bytes], error: NodeError) -> None:
+def fail(reply: asyncio.Future[bytes], error: Exception) -> None:
     """End an expected reply with `error`, unless it has ended otherwise."""
     if not reply.done():
         reply.set_exception(error)
@@ -119,7 +119,9 @@ def fulfil(reply: asyncio.Future[bytes], payload: bytes) -> None:
 
 async def await_reply(reply: asyncio.Future[bytes], node: str, timeout_s: float) -> bytes:
     """The payload of an expected reply. Raises NodeTimeoutError after `timeout_s`."""
+    loop, reason = asyncio.get_running_loop(), f"no answer within {timeout_s:g} s"
+    alarm = loop.call_later(timeout_s, fail, reply, NodeTimeoutError(reason, node=node))
     try:
-        return await asyncio.wait_for(reply, timeout_s)
-    except asyncio.TimeoutError:
-        raise NodeTimeoutError(f"no answer within {timeout_s:g} s", node=node) from None
+        return await reply
+    finally:
+        alarm.cancel()

@@ -15,7 +15,7 @@ import asyncio
 import socket
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -23,11 +23,13 @@ import zenoh
 from zenoh.handlers import Callback
 
 from equipoise.errors import EquipoiseError, NodeError, NodeUnreachableError
-from equipoise.fabric.base import Handler, OnChange, OnGone, StopWatching, Verb
+from equipoise.fabric.base import AtOnce, Handler, OnChange, OnGone, Payload, Served, StopWatching, Verb
 from equipoise.fabric.config import MESSAGE_BYTES, ZenohSettings
 from equipoise.fabric.diagnosis import why_alone
 from equipoise.fabric.keys import Keys, Kind, coordinator_key, is_on, named_by, new_instance, priority_of
+from equipoise.fabric.lines import Lines
 from equipoise.fabric.presence import Presence, await_reply, fail, fulfil
+from equipoise.fabric.questions import ZenohQuestion, receive
 from equipoise.fabric.reunion import Reunion
 
 _SENDERS = 64  # threads that may wait for slow links at the same time; each is started when first needed
@@ -39,12 +41,12 @@ _LOOK_AGAIN_S = 1.0  # until then the tokens of those who were at the end of a l
 class ZenohPeers:
     """Everyone of one kind who is on a session's network."""
 
-    def __init__(self, session: Any, settings: ZenohSettings, kind: Kind, senders: ThreadPoolExecutor) -> None:
+    def __init__(self, session: Any, settings: ZenohSettings, kind: Kind, lines: Lines) -> None:
         self._session = session
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._presence = Presence()
-        self._senders = senders
+        self._lines = lines
         self._looks: set[asyncio.Task[None]] = set()
         self._keys = Keys(settings.cluster, kind)
         on_liveliness = Callback(self._on_liveliness, indirect=False)
@@ -70,16 +72,12 @@ class ZenohPeers:
                 found.add(named_by(str(reply.ok.key_expr))[0])
         return frozenset(found)
 
-    async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
+    async def ask(self, node: str, verb: Verb, payload: Payload, *, timeout_s: float) -> bytes:
         """As the interface says."""
-        if len(payload) > MESSAGE_BYTES:
-            raise NodeError(
-                f"a message of {len(payload) / 1e6:.0f} MB; at most {MESSAGE_BYTES / 1e6:.0f} MB arrive", node=node
-            )
         with self._presence.reply_from(node) as reply:
             instance = self._presence.instance(node) or ""
             key = self._keys.asked(node, instance, verb)
-            self._senders.submit(self._send, node, key, payload, timeout_s, reply)
+            self._lines.add(key, lambda: self._made(node, key, payload, timeout_s, reply))
             return await await_reply(reply, node, timeout_s)
 
     def leave(self) -> None:
@@ -88,15 +86,34 @@ class ZenohPeers:
             looking.cancel()
         self._presence.close()
 
+    def _made(
+        self, node: str, key: str, payload: Payload, timeout_s: float, reply: asyncio.Future[bytes]
+    ) -> Callable[[], None]:
+        """How to send the payload, which is made now."""
+        try:
+            made = payload if isinstance(payload, bytes) else payload()
+            _refuse_too_large(made, node)
+        except Exception as error:  # whatever it is: whoever asked is told
+            reason = error
+            return lambda: self._hand_over(fail, reply, reason)
+        return lambda: self._send(node, key, made, timeout_s, reply)
+
     def _send(self, node: str, key: str, payload: bytes, timeout_s: float, reply: asyncio.Future[bytes]) -> None:
+        if reply.done():  # by now nobody waits for it any more
+            return
+        answered = False
+
         def on_reply(answer: Any) -> None:
+            nonlocal answered
+            answered = True
             if answer.ok is not None:
                 self._hand_over(fulfil, reply, answer.ok.payload.to_bytes())
             else:
                 self._hand_over(fail, reply, NodeError(answer.err.payload.to_string(), node=node))
 
         def on_end() -> None:
-            self._hand_over(fail, reply, NodeUnreachableError("the request ended without an answer", node=node))
+            if not answered:
+                self._hand_over(fail, reply, NodeUnreachableError("the request ended without an answer", node=node))
 
         try:
             self._session.get(
@@ -145,7 +162,7 @@ class ZenohFabric(ZenohPeers):
     """A coordinator's view of the network. Made with `open`."""
 
     def __init__(self, session: Any, settings: ZenohSettings) -> None:
-        super().__init__(session, settings, Kind.NODE, ThreadPoolExecutor(_SENDERS, "equipoise-send"))
+        super().__init__(session, settings, Kind.NODE, Lines(ThreadPoolExecutor(_SENDERS, "equipoise-send")))
         self.identity = uuid.uuid4().hex
         self._holders: ZenohPeers | None = None
         self._reunion = Reunion(session, settings, self._presence.is_anybody_missing)
@@ -160,7 +177,7 @@ class ZenohFabric(ZenohPeers):
     def holders(self) -> ZenohPeers:
         """As the interface says; whoever does not ask for them need not hear of them."""
         if self._holders is None:
-            self._holders = ZenohPeers(self._session, self._settings, Kind.HOLDER, self._senders)
+            self._holders = ZenohPeers(self._session, self._settings, Kind.HOLDER, self._lines)
         return self._holders
 
     @classmethod
@@ -202,7 +219,7 @@ class ZenohFabric(ZenohPeers):
         if self._holders is not None:
             self._holders.leave()
         await asyncio.to_thread(_close, self._session)
-        await asyncio.to_thread(self._senders.shutdown)
+        await asyncio.to_thread(self._lines.close)
 
 
 class ZenohHost:
@@ -220,6 +237,7 @@ class ZenohHost:
         self._loop = asyncio.get_running_loop()
         self._senders = ThreadPoolExecutor(_SENDERS, "equipoise-reply")
         self._at_work: set[asyncio.Task[None]] = set()
+        self._open: dict[Future[None], ZenohQuestion] = {}
 
     @classmethod
     async def open(cls, settings: ZenohSettings) -> ZenohHost:
@@ -227,7 +245,7 @@ class ZenohHost:
         return cls(await asyncio.to_thread(_open, settings), settings)
 
     async def serve(
-        self, node: str, handlers: Mapping[Verb, Handler], on_coordinator_gone: OnGone = lambda identity: None
+        self, node: str, handlers: Mapping[Verb, Served], on_coordinator_gone: OnGone = lambda identity: None
     ) -> None:
         """As the interface says."""
 
@@ -243,17 +261,19 @@ class ZenohHost:
         )
         for verb, handler in handlers.items():
             key = self._keys.asked(node, self.instance, verb)
-            receive = Callback(self._receiver(key, handler), indirect=False)
-            self._declared.append(self._session.declare_queryable(key, receive))
+            on_query = Callback(self._receiver(key, handler), indirect=False)
+            self._declared.append(self._session.declare_queryable(key, on_query))
         self._declared.append(liveliness.declare_token(self._keys.token(node, self.instance)))
 
     async def close(self, *, grace_s: float = 0.0) -> None:
         """As the interface says; requests that are under way then end without an answer."""
-        if grace_s and self._at_work:
-            await asyncio.wait(self._at_work, timeout=grace_s)
+        if grace_s and self._open:
+            await asyncio.wait([asyncio.wrap_future(over) for over in tuple(self._open)], timeout=grace_s)
         for work in tuple(self._at_work):
             work.cancel()
         await asyncio.gather(*self._at_work, return_exceptions=True)
+        for question in tuple(self._open.values()):
+            question.drop()
         await asyncio.to_thread(self._leave)
         await asyncio.to_thread(self._senders.shutdown)
 
@@ -265,28 +285,34 @@ class ZenohHost:
             declared.undeclare()
         self._declared.clear()
 
-    def _receiver(self, key: str, handler: Handler) -> Callable[[Any], None]:
+    def _receiver(self, key: str, handler: Served) -> Callable[[Any], None]:
         def on_query(query: Any) -> None:
-            payload = query.payload.to_bytes() if query.payload is not None else b""
+            question = ZenohQuestion(query, key, self._senders)
+            self._open[question.over] = question
+            question.over.add_done_callback(self._open.pop)
+            if isinstance(handler, AtOnce):
+                receive(handler, question)
+                return
             with suppress(RuntimeError):  # the loop is closed: this node is gone
-                self._loop.call_soon_threadsafe(self._start, key, handler, query, payload)
+                self._loop.call_soon_threadsafe(self._start, handler, question)
 
         return on_query
 
-    def _start(self, key: str, handler: Handler, query: Any, payload: bytes) -> None:
-        work = self._loop.create_task(self._answer(key, handler, query, payload))
+    def _start(self, handler: Handler, question: ZenohQuestion) -> None:
+        work = self._loop.create_task(self._answer(handler, question))
         self._at_work.add(work)
         work.add_done_callback(self._at_work.discard)
 
-    async def _answer(self, key: str, handler: Handler, query: Any, payload: bytes) -> None:
-        with query:  # leaving it tells the asker that no more answers come
-            try:
-                answer = await handler(payload)
-            except EquipoiseError as error:
-                await self._loop.run_in_executor(self._senders, query.reply_err, str(error))
-                return
-            with suppress(zenoh.ZError):  # the asker is gone
-                await self._loop.run_in_executor(self._senders, query.reply, key, answer)
+    async def _answer(self, handler: Handler, question: ZenohQuestion) -> None:
+        try:
+            answer = await handler(question.payload)
+        except EquipoiseError as error:
+            question.refuse(error)
+        except BaseException:
+            question.drop()
+            raise
+        else:
+            question.answer(answer)
 
 
 def _open(settings: ZenohSettings) -> Any:
@@ -302,6 +328,12 @@ def _open(settings: ZenohSettings) -> Any:
 def _close(session: Any) -> None:
     with suppress(zenoh.ZError):  # what somebody who is frozen was sent is still on its way: it ends with this process
         session.close()
+
+
+def _refuse_too_large(payload: bytes, node: str) -> None:
+    if len(payload) > MESSAGE_BYTES:
+        size_mb, most_mb = len(payload) / 1e6, MESSAGE_BYTES / 1e6
+        raise NodeError(f"a message of {size_mb:.0f} MB; at most {most_mb:.0f} MB arrive", node=node)
 
 
 def _free_port() -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
 from equipoise.core.family import Family, Model
 
 
+@lru_cache(maxsize=64)  # with a thousand labels it takes as long as planning
 def identity_of(family: Family) -> str:
     """The SHA-256, in hexadecimal, of everything that an answer depends on.
 

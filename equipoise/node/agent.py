@@ -14,7 +14,7 @@ import msgspec
 import equipoise
 from equipoise.core.cluster import Link, Profile
 from equipoise.errors import EquipoiseError
-from equipoise.fabric.base import Handler, Host, Verb
+from equipoise.fabric.base import AtOnce, Host, Question, Served, Verb
 from equipoise.fabric.messages import (
     AbandonMessage,
     DescribeMessage,
@@ -83,15 +83,16 @@ class NodeAgent:
         self._draining = False
         self._task_came_s = -math.inf
         self._refused = 0
-        self._handlers: Mapping[Verb, Handler] = {}
+        self._handlers: Mapping[Verb, Served] = {}
 
-    async def start(self, more: Mapping[Verb, Handler] | None = None) -> None:
+    async def start(self, more: Mapping[Verb, Served] | None = None) -> None:
         """Be known to the network once every worker is ready, and answer `more`. Raises what kept a worker from it."""
+        self._loop = asyncio.get_running_loop()
         await asyncio.gather(*(asyncio.wrap_future(worker.ready) for worker in self._workers.values()))
         self._handlers = {
             Verb.DESCRIBE: self._describe,
             Verb.PING: self._ping,
-            Verb.INFER: self._infer,
+            Verb.INFER: AtOnce(self._infer),
             Verb.ABANDON: self._abandon,
             **(more or {}),
         }
@@ -177,16 +178,40 @@ class NodeAgent:
         return {name: worker.speed for name, worker in self._workers.items()}
 
     async def _ping(self, payload: bytes) -> bytes:
-        await _travel(self._wire, len(payload))
+        if self._wire is not None:
+            now_s = time.monotonic()
+            await asyncio.sleep(self._wire.arrives_s(now_s, len(payload)) - now_s)
         return b""
 
-    async def _infer(self, payload: bytes) -> bytes:
-        self._task_came_s = time.monotonic()
-        message = _decoded(_decode_task, payload)
-        arrived_s = await _travel(self._wire, len(payload))
-        reply = await self._work_on(message, arrived_s)
+    def _infer(self, question: Question) -> None:
+        arrived_s = self._task_came_s = time.monotonic()
+        message = _decoded(_decode_task, question.payload)
+        if self._wire is None:
+            self._take(message, arrived_s, question)
+        else:
+            self._loop.call_soon_threadsafe(self._take_later, message, self._wire, question)
+
+    def _take_later(self, message: TaskMessage, wire: Wire, question: Question) -> None:
+        arrives_s = wire.arrives_s(time.monotonic(), len(question.payload))
+        self._loop.call_at(arrives_s, self._take, message, arrives_s, question)
+
+    def _take(self, message: TaskMessage, arrived_s: float, question: Question) -> None:
+        def on_reply(make: Callable[[], TaskReply]) -> None:
+            question.answer(lambda: self._told(make(), arrived_s))
+
+        try:
+            self._worker(message.processor).submit(message, arrived_s, on_reply)
+        except TaskRefusedError as refusal:
+            self._loop.call_soon_threadsafe(self._count_refusal)
+            failure = TaskReply(request=message.request, task=message.task, failure=str(refusal))
+            question.answer(lambda: self._told(failure, arrived_s))
+
+    def _told(self, reply: TaskReply, arrived_s: float) -> bytes:
         leaving = self._draining and reply.failure is not None  # what is answered all the same is no loss
         return _encode(msgspec.structs.replace(reply, held_s=time.monotonic() - arrived_s, leaving=leaving))
+
+    def _count_refusal(self) -> None:
+        self._refused += 1
 
     async def _abandon(self, payload: bytes) -> bytes:
         message = _decoded(_decode_abandon, payload)
@@ -198,20 +223,6 @@ class NodeAgent:
         for worker in self._workers.values():
             worker.abandon_work_of(coordinator)
 
-    async def _work_on(self, message: TaskMessage, arrived_s: float) -> TaskReply:
-        loop = asyncio.get_running_loop()
-        replied: asyncio.Future[TaskReply] = loop.create_future()
-
-        def on_reply(reply: TaskReply) -> None:
-            loop.call_soon_threadsafe(_resolve, replied, reply)
-
-        try:
-            self._worker(message.processor).submit(message, arrived_s, on_reply)
-        except TaskRefusedError as refusal:
-            self._refused += 1
-            return TaskReply(request=message.request, task=message.task, failure=str(refusal))
-        return await replied
-
     def _worker(self, processor: str) -> Worker:
         if self._draining:
             raise TaskRefusedError(f"node {self._facts.name!r} is about to leave and takes no more tasks")
@@ -220,22 +231,6 @@ class NodeAgent:
             known = ", ".join(self._workers)
             raise TaskRefusedError(f"node {self._facts.name!r} has no processor {processor!r}, only {known}")
         return worker
-
-
-def _resolve(replied: asyncio.Future[TaskReply], reply: TaskReply) -> None:
-    if not replied.done():  # it is when whoever asked has gone
-        replied.set_result(reply)
-
-
-async def _travel(wire: Wire | None, payload_bytes: int) -> float:
-    """Wait until a payload has come through; returns when it had arrived, the wire's time rather than the loop's."""
-    now_s = time.monotonic()
-    if wire is None:
-        return now_s
-    arrives_s = wire.arrives_s(now_s, payload_bytes)
-    if arrives_s > now_s:
-        await asyncio.sleep(arrives_s - now_s)
-    return arrives_s
 
 
 def _decoded(decode: Callable[[bytes], M], payload: bytes) -> M:

@@ -12,14 +12,13 @@ from equipoise.families.classify import best_classes
 from equipoise.node.job import Job
 
 
-def answer(job: Job, reply: TaskReply, family: Family) -> None:
-    """Tell whoever sent the task what came of it; never raises."""
+def reply_to(job: Job, outcome: TaskReply, family: Family) -> TaskReply:
+    """What came of a task, with its answers; never raises."""
     try:
-        answers = _answers(job, family) if reply.failure is None else ()
-        reply = msgspec.structs.replace(reply, answers=answers)
+        answers = _answers(job, family) if outcome.failure is None else ()
+        return msgspec.structs.replace(outcome, answers=answers)
     except Exception as error:  # whatever it is: every task gets a reply
-        reply = msgspec.structs.replace(reply, failure=reason_told(error))
-    job.on_reply(reply)
+        return msgspec.structs.replace(outcome, failure=reason_told(error))
 
 
 def _answers(job: Job, family: Family) -> tuple[Answer, ...]:

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +19,7 @@ from equipoise.errors import InputError
 from equipoise.fabric.messages import TaskMessage, TaskReply
 from equipoise.families.preprocess import prepare
 
+OnReply = Callable[[Callable[[], TaskReply]], None]  # called with what makes the reply, on any thread; must not wait
 Errors = dict[int, str]  # item, or row of a batch -> why it cannot be decoded
 
 
@@ -30,15 +32,16 @@ class Batch(NamedTuple):
 
 
 class PreparingBatch(NamedTuple):
-    """Items whose tensor is being filled; `finish` waits until it is."""
+    """Items whose tensor is being filled, by others but for the piece that is left to whoever finishes it."""
 
     items: tuple[int, ...]
     tensor: NDArray[Any]
     pieces: tuple[Future[Errors], ...]
+    left: Callable[[], Errors]
 
     def finish(self) -> Batch:
-        """Wait until all is prepared, and leave out the items that cannot be decoded."""
-        failed: Errors = {}
+        """Do what is left, wait until all is prepared, and leave out the items that cannot be decoded."""
+        failed = self.left()
         for piece in self.pieces:
             failed |= piece.result()
         if not failed:
@@ -51,9 +54,7 @@ class PreparingBatch(NamedTuple):
 class Job:
     """A task that was accepted. What concerns preparation is used under the worker's lock, the rest by one thread."""
 
-    def __init__(
-        self, message: TaskMessage, spec: InputSpec, arrived_s: float, on_reply: Callable[[TaskReply], None]
-    ) -> None:
+    def __init__(self, message: TaskMessage, spec: InputSpec, arrived_s: float, on_reply: OnReply) -> None:
         self.message = msgspec.structs.replace(message, payloads=())
         self.arrived_s = arrived_s
         self.on_reply = on_reply
@@ -95,17 +96,22 @@ class Job:
         """True if the preparation of its last batch has begun, or nobody wants it any more."""
         return self._next == len(self._payloads) or self.abandoned
 
-    def prepare_next(self, pool: Executor, pieces: int) -> None:
-        """Have the next batch prepared on `pool`, split into `pieces`; there must be one left."""
+    def prepare_next(self, pool: Executor, pieces: int, *, needed_now: bool = False) -> None:
+        """Have the next batch prepared on `pool`, split into `pieces`; there must be one left.
+
+        If it is `needed_now`, the first of them is left to whoever needs it: handing it over would take longer.
+        """
         start, stop = self._next, min(self._next + self.message.batch, len(self._payloads))
         tensor = np.empty((stop - start, *self._spec.item_shape), dtype=self._spec.dtype)
         rows = math.ceil((stop - start) / pieces)
-        futures = []
-        for first in range(start, stop, rows):
-            payloads = self._payloads[first : min(first + rows, stop)]
-            futures.append(pool.submit(_prepare_rows, payloads, self._spec, tensor, first - start))
+        work = [
+            partial(_prepare_rows, self._payloads[first : min(first + rows, stop)], self._spec, tensor, first - start)
+            for first in range(start, stop, rows)
+        ]
+        left = work.pop(0) if needed_now else dict
         self._payloads[start:stop] = [b""] * (stop - start)  # so that they are freed one by one
-        self._preparing.append(PreparingBatch(self.message.items[start:stop], tensor, tuple(futures)))
+        futures = tuple(map(pool.submit, work))
+        self._preparing.append(PreparingBatch(self.message.items[start:stop], tensor, futures, left))
         self.prepared_items += stop - start
         self._next = stop
 

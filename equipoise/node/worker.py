@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -17,10 +18,10 @@ from equipoise.core.family import Family
 from equipoise.engines.processors import LocalProcessor, pin, pinned
 from equipoise.errors import EquipoiseError, ModelError
 from equipoise.fabric.messages import ProcessorStatus, Tally, TaskMessage, TaskReply
-from equipoise.node.answers import answer, reason_told
+from equipoise.node.answers import reason_told, reply_to
 from equipoise.node.company import Company, Stay
 from equipoise.node.engines import Key, LoadedModels
-from equipoise.node.job import Job
+from equipoise.node.job import Job, OnReply
 from equipoise.node.memory import ModelMemory
 from equipoise.node.pacing import AsFastAsItCan, Pace
 from equipoise.node.repertoire import Repertoire
@@ -28,8 +29,6 @@ from equipoise.node.turns import Turns
 from equipoise.profiling.feedback import SpeedEstimator
 
 _MOST_PREPARE_THREADS = 4  # decoding keeps up with inference long before that
-
-OnReply = Callable[[TaskReply], None]  # called on any thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +90,12 @@ class Worker:
         self._preparers = ThreadPoolExecutor(
             self._settings.prepare_threads, f"{name}-prepare", initializer=pin, initargs=(processor.cpus,)
         )
-        self._answerer = ThreadPoolExecutor(1, f"{name}-answer")
         self._thread = threading.Thread(target=self._run, args=(tuple(preload),), name=f"{name}-infer", daemon=True)
         self._thread.start()
         self._memory.listen(self._wake)
 
     def submit(self, message: TaskMessage, arrived_s: float, on_reply: OnReply) -> None:
-        """Queue a task that arrived then (time.monotonic); its one reply goes to `on_reply`.
+        """Queue a task that arrived then (time.monotonic); `on_reply` is called once, with what makes its reply.
 
         Raises TaskRefusedError if family or variant is unknown, the queue is full or the worker is closing.
         """
@@ -112,7 +110,8 @@ class Worker:
             if sum(waiting.payload_bytes for waiting in self._jobs()) > self._settings.queue_bytes:
                 raise TaskRefusedError(f"the queue is full: more than {self._settings.queue_bytes} bytes wait in it")
             self._turns.add(message.request, job, arrived_s=arrived_s, due_s=job.due_s)
-            self._prepare_ahead()
+            if self._current is not None:  # otherwise it begins at once, and does better than to wait for others
+                self._prepare_ahead()
             self._changed.notify_all()
 
     def abandon(self, request: str, task: int | None) -> None:
@@ -168,7 +167,6 @@ class Worker:
             self._changed.notify_all()
         self._thread.join()
         self._preparers.shutdown()
-        self._answerer.shutdown()
 
     def _family_of(self, message: TaskMessage) -> Family:
         try:
@@ -220,9 +218,9 @@ class Worker:
             except Exception as error:  # handed on to whoever waits for `ready`
                 self.ready.set_exception(error)
             while (job := self._next_job()) is not None:
-                reply = self._perform(job)
+                outcome = self._perform(job)
                 self._finish(job)  # before it is told, so that whoever asks then hears of a free processor
-                self._answerer.submit(answer, job, reply, self._repertoire.family(job.message.family))
+                job.on_reply(partial(reply_to, job, outcome, self._repertoire.family(job.message.family)))
         self._models.close()
 
     def _warm_up(self, key: Key) -> None:
@@ -315,9 +313,8 @@ class Worker:
     def _infer_batch(self, job: Job) -> None:
         with self._changed:
             self._refuse_abandoned(job)
-            self._prepare_ahead()
-            if not job.prepared_items:  # what waits behind it may have been prepared when it was not yet there
-                job.prepare_next(self._preparers, self._settings.prepare_threads)
+            if not job.prepared_items:
+                job.prepare_next(self._preparers, self._settings.prepare_threads, needed_now=True)
             preparing = job.take()
             self._prepare_ahead()
         batch = preparing.finish()

@@ -6,8 +6,7 @@ It decides nothing. Every command's outcome, failure included, goes back to the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 
 from equipoise.core.cluster import Cluster, Node
@@ -41,6 +40,7 @@ from equipoise.fabric.messages import Answer
 from equipoise.runtime.exchange import Exchange, ExchangeSettings
 from equipoise.runtime.fitting import Fitting
 from equipoise.runtime.inputs import Items
+from equipoise.runtime.interrupt import Interrupt
 from equipoise.runtime.outputs import Sink
 
 Planner = Callable[[AskForPlan], Plan]
@@ -90,7 +90,7 @@ async def run_request(
     survey: Survey | None = None,
     fitting: Fitting | None = None,
     first_plan: Plan | None = None,
-    interrupt: asyncio.Event | None = None,
+    interrupt: Interrupt | None = None,
     hooks: Hooks | None = None,
     settings: CoordinatorSettings | None = None,
 ) -> Ran:
@@ -114,29 +114,9 @@ async def run_request(
         progress_period_s=settings.progress_period_s,
     )
     try:
-        return await run.to_the_end({node.name for node in cluster.nodes}, first_plan, interrupt)
+        return await run.to_the_end({node.name for node in cluster.nodes}, first_plan, interrupt or Interrupt())
     finally:
         await run.clean_up()
-
-
-@contextmanager
-def interrupted_by(*signals: int) -> Iterator[asyncio.Event]:
-    """An event that the first of these signals sets; a second one does what it would do otherwise."""
-    loop = asyncio.get_running_loop()
-    interrupt = asyncio.Event()
-
-    def stop() -> None:
-        interrupt.set()
-        for number in signals:
-            loop.remove_signal_handler(number)
-
-    for number in signals:
-        loop.add_signal_handler(number, stop)
-    try:
-        yield interrupt
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -161,17 +141,18 @@ class _Run:
     surveys: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     alarm: asyncio.TimerHandle | None = None
 
-    async def to_the_end(self, nodes: set[str], first_plan: Plan | None, interrupt: asyncio.Event | None) -> Ran:
+    async def to_the_end(self, nodes: set[str], first_plan: Plan | None, interrupt: Interrupt) -> Ran:
         stop_watching = self._watch(nodes)
+        stop_listening = interrupt.listen(lambda: self.events.put_nowait(Interrupted(now_s=_now_s())))
         try:
-            if interrupt is not None:
-                self._spawn(self._interrupt_when(interrupt))
-            self._spawn(self._report_progress())
             self.started_s = _now_s()
             self._perform(None, self.dispatcher.start(self.started_s, first_plan))
+            if self.hooks.on_progress is not None:
+                self._spawn(self._report_progress(self.hooks.on_progress))
             while self.dispatcher.finish is None:
                 self._step(await self.events.get())
         finally:
+            stop_listening()
             stop_watching()
         progress = self.dispatcher.progress(_now_s())
         if self.hooks.on_progress is not None:
@@ -189,10 +170,12 @@ class _Run:
             self.alarm.cancel()
         for work in tuple(self.at_work):
             work.cancel()
-        await asyncio.gather(*self.at_work, return_exceptions=True)
+        if self.at_work:
+            await asyncio.gather(*self.at_work, return_exceptions=True)
         self.exchange.close()
         nodes = {command.pid.node for command in self.sent.values()}
-        await asyncio.gather(*(self.exchange.abandon(node, None) for node in sorted(nodes)))
+        if nodes:
+            await asyncio.gather(*(self.exchange.abandon(node, None) for node in sorted(nodes)))
 
     # --- events ----------------------------------------------------------------------------------------------------
 
@@ -257,13 +240,9 @@ class _Run:
             self.planned_with.add(node)
             self.events.put_nowait(NodeJoined(now_s=_now_s(), node=found[0], conditions=found[1]))
 
-    async def _interrupt_when(self, interrupt: asyncio.Event) -> None:
-        await interrupt.wait()
-        self.events.put_nowait(Interrupted(now_s=_now_s()))
-
-    async def _report_progress(self) -> None:
-        while self.hooks.on_progress is not None:
-            self.hooks.on_progress(self.dispatcher.progress(_now_s()))
+    async def _report_progress(self, on_progress: OnProgress) -> None:
+        while True:
+            on_progress(self.dispatcher.progress(_now_s()))
             await asyncio.sleep(self.progress_period_s)
 
     # --- commands --------------------------------------------------------------------------------------------------

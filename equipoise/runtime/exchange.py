@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from functools import partial
 
 import msgspec
 
-from equipoise.core.cluster import ProcessorId
 from equipoise.dispatch.commands import SendTask
 from equipoise.dispatch.events import Travel
 from equipoise.errors import InputError, NodeError
@@ -33,8 +33,21 @@ class ExchangeSettings:
     abandon_timeout_s: float = 1.0
 
 
+@dataclass(slots=True)
+class _Outgoing:
+    """What is found out when a task is encoded: when its way began, and what is answered here already."""
+
+    clock: Callable[[], float]
+    sent_s: float = 0.0
+    unreadable: tuple[Answer, ...] = ()
+
+
+class _NothingReadableError(Exception):
+    """No item of a task can be read: there is nothing to send."""
+
+
 class Exchange:
-    """Asks nodes on behalf of one request. Reading, fitting and encoding happen off the event loop."""
+    """Asks nodes on behalf of one request. Reading, fitting and encoding happen on the thread that sends."""
 
     def __init__(
         self,
@@ -52,9 +65,8 @@ class Exchange:
         self._classes = classes  # what an answer may be, where that is known
         self._settings = settings
         self._fitting = fitting
-        self._readers = ThreadPoolExecutor(fitting.threads if fitting is not None else 1, "equipoise-fit")
+        self._readers = ThreadPoolExecutor(fitting.threads, "equipoise-fit") if fitting is not None else None
         self._request = uuid.uuid4().hex
-        self._turns: dict[ProcessorId, asyncio.Lock] = {}
 
     async def ask(self, command: SendTask) -> tuple[TaskReply, Travel | None]:
         """The node's reply, with an answer for every item unless it is a failure; and its way. Raises NodeError.
@@ -62,20 +74,20 @@ class Exchange:
         Items that cannot be read are answered with the reason, and go to no node. The way of those that are fitted
         begins with that, since it is what they are charged for.
         """
-        async with self._turns.setdefault(command.pid, asyncio.Lock()):  # tasks leave in the order of the commands
-            began_s = asyncio.get_running_loop().time()
-            payload, unreadable = await asyncio.to_thread(self._encode, command)
-        if len(unreadable) == len(command.items):
-            return TaskReply(request=self._request, task=command.task, answers=unreadable), None
-        node, timeout_s = command.pid.node, self._settings.ask_timeout_s
-        sent_s = began_s if self._fits(node) else asyncio.get_running_loop().time()
-        reply = _decoded(await self._fabric.ask(node, Verb.INFER, payload, timeout_s=timeout_s), node)
-        back_s = asyncio.get_running_loop().time()
-        whole = msgspec.structs.replace(reply, answers=reply.answers + unreadable)
+        node, outgoing = command.pid.node, _Outgoing(asyncio.get_running_loop().time)
+        try:
+            answer = await self._fabric.ask(
+                node, Verb.INFER, lambda: self._encode(command, outgoing), timeout_s=self._settings.ask_timeout_s
+            )
+        except _NothingReadableError:
+            return TaskReply(request=self._request, task=command.task, answers=outgoing.unreadable), None
+        back_s = outgoing.clock()
+        reply = _decoded(answer, node)
+        whole = msgspec.structs.replace(reply, answers=reply.answers + outgoing.unreadable)
         nonsense = self._nonsense_in(whole, command)
         if nonsense is not None:
             raise NodeError(f"its reply to task {command.task} makes no sense: {nonsense}", node=node)
-        return whole, Travel(sent_s=sent_s, arrived_s=max(sent_s, back_s - reply.held_s))
+        return whole, Travel(sent_s=outgoing.sent_s, arrived_s=max(outgoing.sent_s, back_s - reply.held_s))
 
     def _nonsense_in(self, reply: TaskReply, command: SendTask) -> str | None:
         """What makes a reply worthless, whatever its node believes; None if nothing does."""
@@ -97,13 +109,17 @@ class Exchange:
         scored = len(answer.classes) == len(answer.scores) > 0 and all(map(math.isfinite, answer.scores))
         return known and scored
 
-    def _encode(self, command: SendTask) -> tuple[bytes, tuple[Answer, ...]]:
-        """The task as it travels, and the answers to the items that cannot even be read here."""
-        read = partial(self._payload, command.pid.node, command.variant)
-        several = self._readers.map if self._fits(command.pid.node) else map  # files alone are read in no time
+    def _encode(self, command: SendTask, outgoing: _Outgoing) -> bytes:
+        """The task as it travels, without the items that cannot be read here. Raises _NothingReadableError."""
+        node, began_s = command.pid.node, outgoing.clock()
+        read = partial(self._payload, node, command.variant)
+        readers = self._readers if self._fits(node) else None
+        several = map if readers is None else readers.map  # files alone are read in no time
         found = dict(zip(command.items, several(read, command.items), strict=True))
         payloads = {item: payload for item, payload in found.items() if isinstance(payload, bytes)}
-        unreadable = tuple(answer for answer in found.values() if isinstance(answer, Answer))
+        outgoing.unreadable = tuple(answer for answer in found.values() if isinstance(answer, Answer))
+        if not payloads:
+            raise _NothingReadableError
         message = TaskMessage(
             coordinator=self._fabric.identity,
             request=self._request,
@@ -117,7 +133,9 @@ class Exchange:
             items=tuple(payloads),
             payloads=tuple(payloads.values()),
         )
-        return _encode(message), unreadable
+        encoded = _encode(message)
+        outgoing.sent_s = outgoing.clock() if readers is None else began_s
+        return encoded
 
     def _payload(self, node: str, variant: str, item: int) -> bytes | Answer:
         """The item as it travels, or the answer to it if it cannot be read."""
@@ -132,7 +150,8 @@ class Exchange:
 
     def close(self) -> None:
         """Read no more items, whoever still waits for them."""
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        if self._readers is not None:
+            self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def abandon(self, node: str, task: int | None) -> None:
         """Have the node forget one task, or all of this request."""

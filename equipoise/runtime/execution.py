@@ -25,6 +25,7 @@ from equipoise.runtime.coordinator import Hooks, OnProgress, OnStep, Ran, Survey
 from equipoise.runtime.earlier import Earlier, RestItems, RestSink
 from equipoise.runtime.fitting import Fitting
 from equipoise.runtime.inputs import Items
+from equipoise.runtime.interrupt import Interrupt
 from equipoise.runtime.journal import Journal
 from equipoise.runtime.outputs import Scorecard, Sink, Sinks
 from equipoise.runtime.receipt import make_receipt
@@ -68,7 +69,7 @@ async def execute(
     sink: Sink | None = None,
     on_progress: OnProgress | None = None,
     on_step: OnStep | None = None,
-    interrupt: asyncio.Event | None = None,
+    interrupt: Interrupt | None = None,
     journal: Journal | None = None,
     survey: Survey | None = None,
     fitting: Fitting | None = None,
@@ -80,7 +81,7 @@ async def execute(
     Raises OutputError if it cannot be begun.
     """
     journal = journal or Journal()
-    run = _Execution(job, [keeper for keeper in (journal.sink, sink) if keeper], interrupt or asyncio.Event())
+    run = _Execution(job, [keeper for keeper in (journal.sink, sink) if keeper], interrupt or Interrupt())
     kept = job.earlier.kept if job.earlier is not None else None
     async with journal.kept(run.receipt_so_far, run.guard.give_up, earlier=kept):
         ran = await run.to_the_end(fabric, on_progress, on_step, survey, fitting)
@@ -90,7 +91,7 @@ async def execute(
 class _Execution:
     """A job under way, and what its receipt would say by now."""
 
-    def __init__(self, job: Job, sinks: Sequence[Sink], interrupt: asyncio.Event) -> None:
+    def __init__(self, job: Job, sinks: Sequence[Sink], interrupt: Interrupt) -> None:
         self.job = job
         self.scorecard = _scored(job.truth, job.earlier)
         keepers = Sinks(*sinks, self.scorecard)
@@ -204,7 +205,7 @@ def truth_of(items: Items, labels: Mapping[str, int]) -> dict[int, int]:
 class _Guard:
     """Ends the request early when answers can no longer be kept, and remembers which were not."""
 
-    def __init__(self, sink: Sink, interrupt: asyncio.Event) -> None:
+    def __init__(self, sink: Sink, interrupt: Interrupt) -> None:
         self._sink = sink
         self._interrupt = interrupt
         self._lost: list[int] = []

@@ -52,6 +52,9 @@ class Journal:
         `earlier` is what the predictions file keeps of a run that is gone on with. Raises OutputError if the files
         cannot be begun.
         """
+        if self._receipt is None and self._predictions is None:
+            yield
+            return
         await asyncio.to_thread(self._begin, so_far, earlier)
         over = asyncio.Event()
         keeping = asyncio.get_running_loop().create_task(self._keep_up(so_far, on_error, over))

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import msgspec
-from zenoh import ZError
 
 from equipoise.fabric.base import Handler, Verb
 from equipoise.fabric.config import settings_of
 from equipoise.fabric.messages import Answer, DescribeMessage, NodeStatus, TaskMessage, TaskReply
+from equipoise.fabric.questions import ZenohQuestion
 from equipoise.fabric.zenoh import ZenohFabric, ZenohHost
 
 LIES = ("garbage", "unknown classes", "twice", "late", "never")
@@ -75,11 +74,14 @@ class Liar:
 class TwiceHost(ZenohHost):
     """Gives every answer twice."""
 
-    async def _answer(self, key: str, handler: Handler, query: Any, payload: bytes) -> None:
-        with query, suppress(ZError):  # whoever asked may have gone
-            answer = await handler(payload)
-            await asyncio.to_thread(query.reply, key, answer)
-            await asyncio.to_thread(query.reply, key, answer)
+    async def _answer(self, handler: Handler, question: ZenohQuestion) -> None:
+        answer = await handler(question.payload)
+
+        def twice() -> None:
+            question._reply(answer)
+            question._reply(answer)
+
+        question._submit(twice)
 
 
 async def _until_seen(fabric: ZenohFabric, node: str) -> None:

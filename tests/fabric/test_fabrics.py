@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from equipoise.errors import ModelError, NodeError, NodeTimeoutError, NodeUnreachableError
-from equipoise.fabric.base import Fabric, Handler, Host, Verb
+from equipoise.fabric.base import AtOnce, Fabric, Host, Question, Served, Verb
 from equipoise.fabric.config import ZenohSettings
 from equipoise.fabric.inprocess import InProcessFabric
 from equipoise.fabric.zenoh import ZenohFabric, ZenohHost
@@ -52,7 +54,7 @@ async def until_seen(fabric: Fabric, node: str, present: bool = True) -> None:
     stop()
 
 
-async def serve(join: Join, fabric: Fabric, handler: Handler, node: str = "pi 4 #1?") -> Host:
+async def serve(join: Join, fabric: Fabric, handler: Served, node: str = "pi 4 #1?") -> Host:
     host = await join()
     await host.serve(node, {Verb.INFER: handler})
     await until_seen(fabric, node)
@@ -149,6 +151,135 @@ async def test_a_refusal_arrives_in_the_nodes_own_words(network: tuple[Fabric, J
     with pytest.raises(NodeError, match="no such variant"):
         await fabric.ask("pi 4 #1?", Verb.INFER, b"", timeout_s=10)
     await host.close()
+
+
+async def test_what_makes_a_payload_runs_beside_the_loop_and_what_it_raises_is_raised(
+    network: tuple[Fabric, Join],
+) -> None:
+    fabric, join = network
+    host = await serve(join, fabric, double)
+    made_on: list[threading.Thread] = []
+
+    def make() -> bytes:
+        made_on.append(threading.current_thread())
+        return b"ab"
+
+    def fail() -> bytes:
+        raise ZeroDivisionError
+
+    assert await fabric.ask("pi 4 #1?", Verb.INFER, make, timeout_s=10) == b"abab"
+    assert made_on != [threading.current_thread()]
+    with pytest.raises(ZeroDivisionError):
+        await fabric.ask("pi 4 #1?", Verb.INFER, fail, timeout_s=10)
+    await host.close()
+
+
+async def test_asks_leave_in_order_however_long_it_takes_to_make_them(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+    arrived: list[bytes] = []
+
+    async def note(payload: bytes) -> bytes:
+        arrived.append(payload)
+        return payload
+
+    host = await serve(join, fabric, note)
+    payloads = [bytes([number]) for number in range(10)]
+
+    def making(payload: bytes) -> Callable[[], bytes]:
+        def make() -> bytes:
+            time.sleep(0.01 - payload[0] / 1000)
+            return payload
+
+        return make
+
+    await asyncio.gather(*(fabric.ask("pi 4 #1?", Verb.INFER, making(p), timeout_s=10) for p in payloads))
+
+    assert arrived == payloads
+    await host.close()
+
+
+async def test_what_nobody_waits_for_any_more_is_not_sent(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+    arrived: list[bytes] = []
+    go_on = threading.Event()
+
+    async def note(payload: bytes) -> bytes:
+        arrived.append(payload)
+        return payload
+
+    def make() -> bytes:
+        go_on.wait()
+        return b"late"
+
+    host = await serve(join, fabric, note)
+    with pytest.raises(NodeTimeoutError):
+        await fabric.ask("pi 4 #1?", Verb.INFER, make, timeout_s=0.05)
+    go_on.set()
+
+    assert await fabric.ask("pi 4 #1?", Verb.INFER, b"next", timeout_s=10) == b"next"
+    assert arrived == [b"next"]
+    await host.close()
+
+
+async def test_what_is_in_a_hurry_is_answered_from_any_thread(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+
+    def receive(question: Question) -> None:
+        threading.Thread(target=lambda: question.answer(lambda: question.payload * 2)).start()
+
+    host = await serve(join, fabric, AtOnce(receive))
+
+    assert await fabric.ask("pi 4 #1?", Verb.INFER, b"ab", timeout_s=10) == b"abab"
+    await host.close()
+
+
+async def test_what_is_in_a_hurry_is_refused_at_once_or_when_the_answer_is_made(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+
+    def receive(question: Question) -> None:
+        if question.payload == b"at once":
+            raise ModelError("no such variant")
+        question.answer(make)
+
+    def make() -> bytes:
+        raise ModelError("it does not run")
+
+    host = await serve(join, fabric, AtOnce(receive))
+
+    with pytest.raises(NodeError, match="no such variant"):
+        await fabric.ask("pi 4 #1?", Verb.INFER, b"at once", timeout_s=10)
+    with pytest.raises(NodeError, match="it does not run"):
+        await fabric.ask("pi 4 #1?", Verb.INFER, b"", timeout_s=10)
+    await host.close()
+
+
+async def test_a_node_that_leaves_gives_an_answer_in_a_hurry_some_time(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+    asked: asyncio.Queue[Question] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    host = await serve(join, fabric, AtOnce(lambda question: loop.call_soon_threadsafe(asked.put_nowait, question)))
+    ask = asyncio.create_task(fabric.ask("pi 4 #1?", Verb.INFER, b"ab", timeout_s=600))
+    question = await asked.get()
+    closing = asyncio.create_task(host.close(grace_s=10))
+    await asyncio.sleep(0.05)
+    question.answer(b"just in time")
+
+    assert await asyncio.wait_for(ask, 10) == b"just in time"
+    await closing
+
+
+async def test_an_answer_after_the_node_has_left_is_lost(network: tuple[Fabric, Join]) -> None:
+    fabric, join = network
+    asked: asyncio.Queue[Question] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    host = await serve(join, fabric, AtOnce(lambda question: loop.call_soon_threadsafe(asked.put_nowait, question)))
+    ask = asyncio.create_task(fabric.ask("pi 4 #1?", Verb.INFER, b"ab", timeout_s=600))
+    question = await asked.get()
+    await host.close()
+    question.answer(b"too late")
+
+    with pytest.raises(NodeUnreachableError):
+        await asyncio.wait_for(ask, 10)
 
 
 async def test_closing_ends_the_asks_under_way(network: tuple[Fabric, Join]) -> None:

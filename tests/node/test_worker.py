@@ -66,7 +66,7 @@ def task(
 
 def send(worker: Worker, message: TaskMessage, arrived_s: float | None = None) -> Future[TaskReply]:
     reply: Future[TaskReply] = Future()
-    worker.submit(message, time.monotonic() if arrived_s is None else arrived_s, reply.set_result)
+    worker.submit(message, time.monotonic() if arrived_s is None else arrived_s, lambda make: reply.set_result(make()))
     return reply
 
 
@@ -217,9 +217,8 @@ def test_what_is_due_first_is_done_first_whoever_asked_first(tiny_family: Family
     order: list[str] = []
     replies = []
     for request, due_in_s in (("first", None), ("patient", 500.0), ("urgent", 0.5)):
-        reply: Future[TaskReply] = Future()
+        reply = send(worker, task(0, request=request, due_in_s=due_in_s))
         reply.add_done_callback(lambda done: order.append(done.result().request))
-        worker.submit(task(0, request=request, due_in_s=due_in_s), time.monotonic(), reply.set_result)
         replies.append(reply)
 
     for reply in replies:
@@ -352,4 +351,23 @@ def test_a_processor_is_expected_to_be_faster_while_it_is_alone(
         assert send(worker, task(0, batch=1)).result(10).failure is None
 
     assert predicted == pytest.approx([expected_s])
+    worker.close()
+
+
+def test_a_processor_that_waits_prepares_its_next_call_itself_and_one_at_work_has_it_prepared(
+    tiny_family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared_by: list[str] = []
+
+    def noted(payload: bytes, spec: InputSpec) -> NDArray[Any]:
+        prepared_by.append(threading.current_thread().name)
+        return prepare(payload, spec)
+
+    monkeypatch.setattr("equipoise.node.job.prepare", noted)
+    worker = Worker(Repertoire.of(tiny_family), CPU)
+    send(worker, task(0, batch=1)).result(10)
+    assert prepared_by == ["equipoise-cpu-infer"]
+
+    send(worker, task(0, 1, 2, 3, batch=1)).result(10)
+    assert sorted(name[:17] for name in prepared_by[1:]) == ["equipoise-cpu-inf", *["equipoise-cpu-pre"] * 3]
     worker.close()

@@ -32,7 +32,8 @@ from equipoise.fabric.messages import Answer, TaskMessage, TaskReply
 from equipoise.families.identity import identity_of
 from equipoise.node.agent import NodeAgent
 from equipoise.node.pacing import Wire
-from equipoise.runtime.coordinator import Hooks, Ran, Survey, interrupted_by, run_request
+from equipoise.runtime.coordinator import Hooks, Ran, Survey, run_request
+from equipoise.runtime.interrupt import Interrupt, interrupted_by
 from equipoise.runtime.local import LocalCluster
 
 FASTEST = Requirement(prefer=Prefer.LATENCY)
@@ -50,7 +51,7 @@ async def run(
     items: GreyItems,
     sink: Kept,
     *,
-    interrupt: asyncio.Event | None = None,
+    interrupt: Interrupt | None = None,
     hooks: Hooks | None = None,
     survey: Survey | None = None,
     patience_s: float = 10.0,
@@ -304,7 +305,7 @@ async def test_a_node_that_answers_garbage_costs_no_item(tiny_family: Family, ga
 
 
 async def test_an_interrupt_keeps_what_is_answered(tiny_family: Family) -> None:
-    cluster, sink, interrupt = boards(tiny_family, 0.002), Kept(), asyncio.Event()
+    cluster, sink, interrupt = boards(tiny_family, 0.002), Kept(), Interrupt()
     async with playing(tiny_family, cluster) as fabric:
         ran = await run(
             cluster, fabric, GreyItems(1000), sink, interrupt=interrupt, hooks=when_answered(sink, 20, interrupt.set)
@@ -315,7 +316,7 @@ async def test_an_interrupt_keeps_what_is_answered(tiny_family: Family) -> None:
 
 
 async def test_an_interrupt_before_the_start_answers_nothing(tiny_family: Family) -> None:
-    cluster, sink, interrupt = boards(tiny_family, 0.5), Kept(), asyncio.Event()
+    cluster, sink, interrupt = boards(tiny_family, 0.5), Kept(), Interrupt()
     interrupt.set()
     steps: list[type] = []
     async with playing(tiny_family, cluster) as fabric:
@@ -398,3 +399,14 @@ async def test_the_first_signal_interrupts_and_the_second_is_none_of_ours() -> N
         signal.signal(signal.SIGUSR1, before)
 
     assert heard == []
+
+
+async def test_an_interrupt_is_told_once_to_whoever_still_listens() -> None:
+    interrupt, told = Interrupt(), []
+    interrupt.listen(lambda: told.append("early"))
+    interrupt.listen(lambda: told.append("gone"))()
+    interrupt.set()
+    interrupt.set()
+    interrupt.listen(lambda: told.append("late"))
+
+    assert told == ["early", "late"]

@@ -23,7 +23,7 @@ from equipoise.dispatch.coordination import CachingPlanner
 from equipoise.dispatch.dispatcher import Dispatcher
 from equipoise.engines.processors import LocalProcessor
 from equipoise.engines.registry import load_engine
-from equipoise.fabric.base import Fabric, OnChange, Verb
+from equipoise.fabric.base import Fabric, OnChange, Payload, Verb
 from equipoise.fabric.messages import TaskMessage
 from equipoise.families.classify import best_classes
 from equipoise.families.identity import identity_of
@@ -91,10 +91,14 @@ class Overheard:
     def identity(self) -> str:
         return self.inner.identity
 
-    async def ask(self, node: str, verb: Verb, payload: bytes, *, timeout_s: float) -> bytes:
-        if verb is Verb.INFER:
-            self.tasks.append((node, msgspec.msgpack.decode(payload, type=TaskMessage)))
-        return await self.inner.ask(node, verb, payload, timeout_s=timeout_s)
+    async def ask(self, node: str, verb: Verb, payload: Payload, *, timeout_s: float) -> bytes:
+        def overheard() -> bytes:
+            made = payload if isinstance(payload, bytes) else payload()
+            if verb is Verb.INFER:
+                self.tasks.append((node, msgspec.msgpack.decode(made, type=TaskMessage)))
+            return made
+
+        return await self.inner.ask(node, verb, overheard, timeout_s=timeout_s)
 
     def watch(self, on_change: OnChange):
         return self.inner.watch(on_change)

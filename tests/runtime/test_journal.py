@@ -134,6 +134,17 @@ def test_a_receipt_that_goes_to_a_device_is_not_kept_up(tmp_path: Path):
     assert asyncio.run(keep_up(Journal(Path("/dev/full")))) == []
 
 
+def test_without_files_nothing_is_kept_up():
+    def never(_written: Acknowledged | None) -> Receipt:
+        raise AssertionError("nobody reads it")
+
+    async def keep_nothing() -> None:
+        async with Journal().kept(never, lambda _error: None):
+            pass
+
+    asyncio.run(keep_nothing())
+
+
 def test_two_runs_cannot_write_to_one_file(tmp_path: Path):
     with (
         predictions(tmp_path / "p.jsonl"),
