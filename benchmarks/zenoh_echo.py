@@ -20,7 +20,7 @@ from spreaders import Ask, Core, Spreader, Work, running, seconds_of
 
 from equipoise.fabric.config import settings_of
 
-KEY, ANSWER = "equipoise/echo", bytes(200)
+ANSWER = bytes(200)
 READY_S = 30.0
 
 
@@ -29,22 +29,22 @@ class ZenohEcho:
 
     ways: Mapping[str, Callable[[Work], float]] = {}
 
-    def __init__(self, session: zenoh.Session) -> None:
-        self._session = session
+    def __init__(self, session: zenoh.Session, key: str) -> None:
+        self._session, self._key = session, key
 
     @property
     def singles(self) -> Mapping[str, Ask]:
         return {"Zenoh alone": lambda case, index: seconds_of(lambda: self.ask(case.payload(index)))}
 
     def ask(self, question: bytes) -> bytes:
-        (reply,) = self._session.get(KEY, payload=question)
+        (reply,) = self._session.get(self._key, payload=question)
         return reply.ok.payload.to_bytes()
 
     def wait_for_it(self) -> None:
         give_up_s = time.monotonic() + READY_S
-        while not list(self._session.get(KEY, payload=b"")):
+        while not list(self._session.get(self._key, payload=b"")):
             if time.monotonic() > give_up_s:
-                raise SystemExit(f"nobody answers on {KEY} within {READY_S:g} s")
+                raise SystemExit(f"nobody answers on {self._key} within {READY_S:g} s")
             time.sleep(0.1)
 
 
@@ -55,18 +55,24 @@ def zenoh_echo(cores: Sequence[Core], _cases: Sequence[Case], _data: Path) -> It
         running([sys.executable, __file__, cluster], cores[0]),
         zenoh.open(settings_of(cluster=cluster).config()) as us,
     ):
-        echo = ZenohEcho(us)
+        echo = ZenohEcho(us, key_of(cluster))
         echo.wait_for_it()
         yield echo
 
 
+def key_of(cluster: str) -> str:
+    return f"equipoise/{cluster}/echo"
+
+
 def serve(cluster: str) -> None:
+    key = key_of(cluster)
+
     def answer(query: zenoh.Query) -> None:
         with query:
-            query.reply(KEY, ANSWER)
+            query.reply(key, ANSWER)
 
     with zenoh.open(settings_of(cluster=cluster).config()) as session:
-        session.declare_queryable(KEY, zenoh.handlers.Callback(answer, indirect=False))
+        session.declare_queryable(key, zenoh.handlers.Callback(answer, indirect=False))
         sys.stdin.read()
 
 
