@@ -88,10 +88,16 @@ def hand_in(done: Done, report: Report, receipt: Path | None) -> NoReturn:
             write_receipt(receipt, done.receipt)  # first, because whoever reads what is printed may have gone
     finally:
         report.receipt(done.receipt)
+        if done.receipt.unanswered:
+            report.cut_short(str(receipt) if receipt is not None and _keeps_answers(done.receipt) else None)
     if done.error is not None:
         raise done.error
     _refuse_nothing_readable(done.receipt)
     raise typer.Exit(exit_code(done.receipt))
+
+
+def _keeps_answers(receipt: Receipt) -> bool:
+    return receipt.origin is not None and receipt.origin.out is not None
 
 
 def _access(errand: Errand, loop: Loop, open_until_done: ExitStack) -> Access:

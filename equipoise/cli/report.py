@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from typing import Protocol
 
 from rich.console import Console
@@ -48,6 +49,9 @@ class Report(Protocol):
 
     def receipt(self, receipt: Receipt) -> None:
         """This came of it."""
+
+    def cut_short(self, receipt: str | None) -> None:
+        """Items are left without an answer; the run can be gone on with if it has a `receipt` and kept its answers."""
 
 
 class TextReport:
@@ -94,6 +98,13 @@ class TextReport:
         for line in (*lost_text(receipt), *faults):
             self._console.print(line, markup=False)
 
+    def cut_short(self, receipt: str | None) -> None:
+        """How to go on with the run, or what that would have taken."""
+        how = "It cannot be gone on with: that takes --out and --receipt from the start."
+        if receipt is not None:
+            how = f"To go on with it: equipoise run --resume {shlex.quote(receipt)}"
+        self._console.print(how, markup=False, soft_wrap=True)
+
 
 class JsonReport:
     """One JSON document on stdout: the receipt, or the plan that shows why nothing was run."""
@@ -115,6 +126,9 @@ class JsonReport:
     def receipt(self, receipt: Receipt) -> None:
         """The receipt."""
         print(json.dumps(receipt_json(receipt), indent=2))
+
+    def cut_short(self, receipt: str | None) -> None:
+        """Nothing: the receipt says so."""
 
 
 def exit_code(receipt: Receipt) -> int:

@@ -16,7 +16,7 @@ from equipoise.cli.report import Report
 from equipoise.core.family import Family
 from equipoise.core.receipt import Origin, Receipt
 from equipoise.core.request import Request
-from equipoise.errors import UsageError
+from equipoise.errors import ConfigError, UsageError
 from equipoise.families.identity import identity_of
 from equipoise.families.manifest import load_family
 from equipoise.runtime.earlier import Earlier, earlier_run
@@ -26,6 +26,7 @@ from equipoise.runtime.predictions import PredictionFile, read_kept
 from equipoise.runtime.receipt import read_receipt
 
 _NAMED_FILES = 3
+_NEEDED = "a run that may be cut short needs both --out FILE, for its answers, and --receipt FILE, for --resume"
 
 
 def resume(path: Path, report: Report, *, more_s: float | None, log: Path | None) -> NoReturn:
@@ -35,16 +36,22 @@ def resume(path: Path, report: Report, *, more_s: float | None, log: Path | None
     Raises ConfigError if it is no receipt, UsageError if it tells of a run that cannot be gone on with, or whose
     inputs, family or answers have changed, OutputError if its run is still going on.
     """
+    _refuse_missing(path)
     receipt = read_receipt(path)
     if receipt.outcome == "answered":
         report.nothing_left(str(path))
         hand_in(Done(receipt=receipt), report, None)
     if receipt.origin is None or receipt.origin.out is None:
         what = "its answers were not kept: --out was not given" if receipt.origin else "it does not say how it was run"
-        raise UsageError(f"{path} cannot be gone on with: {what}; run the request anew")
+        raise UsageError(f"{path} cannot be gone on with: {what}; run the request anew, and {_NEEDED}")
     path, log = path.absolute(), log and log.absolute()
     with _in_folder(Path(receipt.origin.folder)):
         _go_on(path, receipt, receipt.origin, Path(receipt.origin.out), report, more_s=more_s, log=log)
+
+
+def _refuse_missing(path: Path) -> None:
+    if not path.exists():
+        raise ConfigError(f"cannot be read: no such file; {_NEEDED}", path=path)
 
 
 def _go_on(

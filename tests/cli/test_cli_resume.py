@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from equipoise.cli import main
+from equipoise.cli.console import console_for
+from equipoise.cli.report import TextReport
 from equipoise.core.family import Family
 
 ITEMS = 12
@@ -143,7 +145,29 @@ def test_without_kept_answers_there_is_nothing_to_go_on_from(
 
     assert code_of("--resume", "r.json") == 2
 
-    assert "r.json cannot be gone on with: its answers were not kept: --out was not given" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "r.json cannot be gone on with: its answers were not kept: --out was not given; run the request anew" in said
+    assert "needs both --out FILE, for its answers, and --receipt FILE, for --resume" in said
+
+
+def test_a_run_that_ends_early_says_how_to_go_on_with_it(
+    killed: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+):
+    past = "2020-01-01T00:00:00+00:00"
+    folder = killed(started_at=past)
+    receipt = json.loads((folder / "r.json").read_text())
+    receipt["requirement"]["when_late"] = "stop"
+    (folder / "r.json").write_text(json.dumps(receipt))
+
+    assert code_of("--resume", "r.json") == 4
+
+    assert f"To go on with it: equipoise run --resume {folder / 'r.json'}" in capsys.readouterr().out
+
+
+def test_one_that_kept_no_answers_says_what_it_would_have_taken(capsys: pytest.CaptureFixture[str]):
+    TextReport(console_for()).cut_short(None)
+
+    assert "It cannot be gone on with: that takes --out and --receipt from the start." in capsys.readouterr().out
 
 
 def test_a_folder_that_is_gone_is_named(killed: Callable[..., Path], capsys: pytest.CaptureFixture[str]):
@@ -166,7 +190,9 @@ def test_what_is_no_receipt_is_refused(tmp_path: Path, content: str, capsys: pyt
 def test_a_receipt_that_is_not_there_is_said_to_be_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert code_of("--resume", str(tmp_path / "r.json")) == 1
 
-    assert "r.json: cannot be read: No such file or directory" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "r.json: cannot be read: no such file" in said
+    assert "needs both --out FILE, for its answers, and --receipt FILE, for --resume" in said
 
 
 def test_what_the_receipt_says_cannot_be_said_anew(killed: Callable[..., Path], capsys: pytest.CaptureFixture[str]):

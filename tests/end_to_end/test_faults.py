@@ -91,6 +91,7 @@ def test_ctrl_c_keeps_the_answers_so_far_and_says_what_is_missing(command: subpr
     assert receipt["answered"] == len(kept) > 0
     assert {fault["item"] for fault in receipt["unanswered"]} == {f"grey.npy#{row}" for row in range(ITEMS)} - set(kept)
     assert "without answer:" in printed
+    assert "To go on with it: equipoise run --resume " in printed
     assert not psutil.wait_procs(boards, timeout=10)[1]
 
 

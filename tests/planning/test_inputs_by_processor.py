@@ -14,7 +14,7 @@ from equipoise.core.cluster import Cluster, Link, Node, Processor, Profile, Vari
 from equipoise.core.request import Prefer, Request, Requirement
 from equipoise.planning.planner import plan
 
-INSTANCES = 24
+INSTANCES = 12
 
 
 def sized(cluster: Cluster, size_of: Callable[[Profile], int | None]) -> Cluster:
