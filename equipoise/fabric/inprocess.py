@@ -21,7 +21,7 @@ class InProcessFabric:
 
     def __init__(self) -> None:
         self._presence = Presence()
-        self._to_tell: list[OnGone] = []
+        self._to_tell: dict[str, OnGone] = {}
         self._served: dict[str, Mapping[Verb, Served]] = {}
         self._delay_s: dict[str, float] = {}
         self._mute: set[str] = set()
@@ -61,7 +61,7 @@ class InProcessFabric:
         if self._holders is not None:
             await self._holders.close()
         self._presence.close()
-        for on_gone in self._to_tell:
+        for on_gone in self._to_tell.values():
             on_gone(self.identity)
         for work in tuple(self._at_work):
             work.cancel()
@@ -85,11 +85,12 @@ class InProcessFabric:
 
     def _join(self, node: str, handlers: Mapping[Verb, Served], on_gone: OnGone) -> None:
         self._served[node] = handlers
-        self._to_tell.append(on_gone)
+        self._to_tell[node] = on_gone
         self._presence.change(node, True)
 
     def _leave(self, node: str) -> None:
         self._served.pop(node, None)
+        self._to_tell.pop(node, None)
         self._presence.change(node, False)
 
     async def _handle(self, node: str, verb: Verb, payload: Payload, reply: asyncio.Future[bytes]) -> None:

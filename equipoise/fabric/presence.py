@@ -54,11 +54,11 @@ class Presence:
         missed, or comes back from being frozen.
         """
         before = self.instance(node)
-        instances = self._instances.setdefault(node, set())
-        if present:
-            instances.add(instance)
+        instances = self._instances.get(node, set()) - {instance} | ({instance} if present else set())
+        if instances:
+            self._instances[node] = instances
         else:
-            instances.discard(instance)
+            self._instances.pop(node, None)  # most of those who come have a name of their own, and never come again
         now = self.instance(node)
         if now == before:
             return

@@ -21,6 +21,7 @@ _FIRST_BYTES = 1 << 16  # and the fewest
 _TELLING_S = 0.02  # a shorter transfer says little of the link: what buffers there are take it in at once
 _TRIES = 6  # in which a chunk grows from the smallest to the largest, and comes once more
 _NEWEST = 0.3  # what the latest chunk counts in a holder's speed
+_MOST_GONE = 64  # holders that are gone of whom it is remembered how fast they sent
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class Holders:
         self._speed_bytes_per_s: dict[str, float] = {}
         self._measured: set[str] = set()  # those of whom that speed is known from a transfer that says something
         self._chunk_bytes: dict[str, int] = {}  # that the next chunk is to have
+        self._gone: dict[str, None] = {}  # of whom the speed is known all the same, the one that left last at the end
         self._banned: frozenset[tuple[str, str]] = frozenset()  # holder, and the file that it sent wrongly
 
     def join(self, peers: Peers) -> None:
@@ -59,6 +61,8 @@ class Holders:
         """There is no network for now."""
         self._stop()
         self._stop, self._peers = lambda: None, None
+        for name in self._present:
+            self._remember_gone(name)
         self._present.clear()
         self._files = {}
 
@@ -162,12 +166,23 @@ class Holders:
     def _on_change(self, name: str, here: bool) -> None:
         if name == self._own_name:
             return
+        self._gone.pop(name, None)
         if here:
             self._present.add(name)
         else:
             self._present.discard(name)
             self._banned = frozenset(entry for entry in self._banned if entry[0] != name)
+            self._remember_gone(name)
         self.stir()
+
+    def _remember_gone(self, name: str) -> None:
+        """Nodes come back, but every client that hands out models has a name of its own and never does."""
+        if name in self._speed_bytes_per_s:
+            self._gone[name] = None
+        for forgotten in tuple(self._gone)[:-_MOST_GONE]:
+            del self._gone[forgotten], self._speed_bytes_per_s[forgotten]
+            self._measured.discard(forgotten)
+            self._chunk_bytes.pop(forgotten, None)
 
     async def _holdings(self, holder: str) -> HoldingsReply:
         with suppress(NodeError):  # then it has nothing for now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from equipoise.node.repertoire import Repertoire
 
 _LOOK_AGAIN_S = 10.0
 _BUSY_S = 0.1
+_MOST_SAID = 256  # reasons that are not told again; every client that they may be about has a name of its own
 _TRIES = 3  # to hold a file that was just fetched, before others may have had it leave again
 
 DEFAULT_CACHE_BYTES = 2_000_000_000
@@ -84,7 +86,7 @@ class Stock:
     log: NodeLog
     _adopted: list[_Adopted] = field(default_factory=list)
     _offered: set[str] = field(default_factory=set)  # families that were measured as far as that is possible
-    _said: set[tuple[str, str]] = field(default_factory=set)  # so that a reason is told once
+    _said: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=_MOST_SAID))  # each is told once
     _waiting: set[concurrent.futures.Future[Fetched | None]] = field(default_factory=set)
     _closed: bool = False
 
@@ -285,5 +287,5 @@ class Stock:
 
     def _say_once(self, event: str, what: str, reason: str, **more: str) -> None:
         if (what, reason) not in self._said:
-            self._said.add((what, reason))
+            self._said.append((what, reason))
             self.log(event, what=what, **more, reason=reason)

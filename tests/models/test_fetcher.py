@@ -12,13 +12,15 @@ import pytest
 
 from equipoise.errors import EquipoiseError, ModelError
 from equipoise.fabric.base import Verb
-from equipoise.fabric.inprocess import InProcessFabric
+from equipoise.fabric.inprocess import InProcessFabric, InProcessHost
 from equipoise.fabric.messages import ChunkMessage, HoldingsReply
 from equipoise.models import fetcher as fetching
+from equipoise.models import holders as holding
 from equipoise.models.cache import ModelCache
 from equipoise.models.description import ModelFile
 from equipoise.models.fetcher import Fetcher
 from equipoise.models.holders import Holders
+from tests.held import held_by
 
 CONTENT = bytes(range(256)) * 2000  # several chunks
 FILE = ModelFile(hashlib.sha256(CONTENT).hexdigest(), ".onnx", len(CONTENT))
@@ -47,14 +49,16 @@ class Network:
         self.wrong: list[tuple[str, ...]] = []
         self.fetcher = Fetcher(self.cache, self.holders, lambda file, sources: self.wrong.append(sources))
 
-    async def add(self, name: str, on_chunk: OnChunk) -> None:
+    async def add(self, name: str, on_chunk: OnChunk) -> InProcessHost:
         async def chunk(payload: bytes) -> bytes:
             return await on_chunk(msgspec.msgpack.decode(payload, type=ChunkMessage))
 
         async def holdings(_payload: bytes) -> bytes:
             return msgspec.msgpack.encode(HoldingsReply(files=(FILE.sha256, OTHER.sha256)))
 
-        await self.fabric.holder_host().serve(name, {Verb.HOLDINGS: holdings, Verb.CHUNK: chunk})
+        host = self.fabric.holder_host()
+        await host.serve(name, {Verb.HOLDINGS: holdings, Verb.CHUNK: chunk})
+        return host
 
     @property
     def content(self) -> bytes:
@@ -242,3 +246,30 @@ async def test_how_long_a_file_will_take_is_known_once_its_holder_has_sent_somet
     await network.add("b", honest)
     await network.holders.look()
     assert network.holders.fetch_s(FILE) == whole_s  # who never sent anything is taken to be as slow as the slowest
+
+
+async def test_of_holders_that_are_gone_only_the_last_are_remembered_and_those_who_are_there_never_forgotten(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(holding, "_MOST_GONE", 3)
+    holders = network.holders
+    await sends_and_leaves(network, "stays", leaves=False)
+    for number in range(4):
+        await sends_and_leaves(network, f"client-{number}")
+    held = held_by(holders)
+
+    for number in range(4, 20):
+        await sends_and_leaves(network, f"client-{number}")
+
+    assert held_by(holders) == held
+    assert holders.fetch_s(FILE) is not None
+
+
+async def sends_and_leaves(network: Network, name: str, *, leaves: bool = True) -> None:
+    """A holder of whom it is known from then on how fast it sends."""
+    host = await network.add(name, honest)
+    await network.holders.look()
+    await network.holders.chunk(name, FILE, 0)
+    if leaves:
+        await host.close()
+        await network.holders.look()

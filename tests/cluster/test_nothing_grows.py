@@ -1,0 +1,159 @@
+"""A node, and whoever coordinates request after request, hold after many of them what they held after a few."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import platform
+import threading
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nodes import real_cluster
+from test_live_cluster import save_greys
+
+from equipoise.cli.readiness import hand_out, until_ready
+from equipoise.core.family import Family
+from equipoise.core.request import Prefer, Request, Requirement
+from equipoise.fabric.config import ZenohSettings, settings_of
+from equipoise.fabric.zenoh import ZenohFabric
+from equipoise.families.identity import identity_of
+from equipoise.families.preprocess import pack_array
+from equipoise.node.live import LiveNode, LiveSettings
+from equipoise.node.log import NodeLog
+from equipoise.node.stock import StockSettings
+from equipoise.runtime.admission import admit
+from equipoise.runtime.execution import Job, execute
+from equipoise.runtime.live import cluster_of, find_nodes, mean_bytes, see
+from tests.held import held_by
+
+FEW, MANY = 10, 30
+# A timer that was cancelled stays with the event loop until a hundred have gathered, with its time and its context.
+TIMERS = ("TimerHandle", "Context", "float")
+ITEMS = 24
+
+
+class Greys:
+    """Item i is of class i % 4."""
+
+    def __len__(self) -> int:
+        return ITEMS
+
+    def name(self, index: int) -> str:
+        return str(index)
+
+    def payload(self, index: int) -> bytes:
+        return pack_array(np.full((8, 8, 3), 32 + 64 * (index % 4), dtype=np.uint8))
+
+
+@pytest.fixture
+async def network(tmp_path: Path, tiny_family: Family) -> AsyncIterator[ZenohSettings]:
+    """That of a node in this very process, which has the family and has measured it."""
+    network = settings_of(cluster=uuid.uuid4().hex)
+    with (tmp_path / "log").open("w") as log:
+        settings = LiveSettings(
+            name="pi",
+            network=network,
+            data_folder=tmp_path / "data",
+            families=(tiny_family.folder,),
+            processors="cpu",
+            stock=StockSettings(folder=tmp_path / "stock"),
+        )
+        node = LiveNode(settings=settings, log=NodeLog(log))
+        await node.start()
+        yield network
+        await node.close()
+
+
+@asynccontextmanager
+async def coordinator(network: ZenohSettings, family: Family) -> AsyncIterator[ZenohFabric]:
+    """A client as `equipoise run` is one, which hands out the family while it is there."""
+    fabric = await ZenohFabric.open(network)
+    handing_out = await hand_out(fabric, family)
+    yield fabric
+    await handing_out.close()
+    await fabric.close()
+
+
+async def run(fabric: ZenohFabric, family: Family, *, given_up: bool = False) -> None:
+    """A request that ends with every answer, or one that is given up at its beginning."""
+    items, identity = Greys(), identity_of(family)
+    samples = [items.payload(0)]
+    await find_nodes(fabric, within_s=30.0)
+    names = await until_ready(fabric, identity, at_least=1, say=lambda text: None)
+    cluster, conditions = cluster_of(
+        family, await see(fabric, names, family=identity, samples=samples), item_bytes=mean_bytes(samples)
+    )
+    request = Request(items=ITEMS, requirement=Requirement(prefer=Prefer.LATENCY))
+    plan = admit(request, cluster, conditions=conditions)
+    job = Job(request=request, plan=plan, family=family, cluster=cluster, items=items, conditions=conditions)
+    running = asyncio.ensure_future(execute(job, fabric))
+    if given_up:
+        await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait({running})
+    else:
+        assert (await running).receipt.answered == ITEMS
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have other heaps")
+def test_all_threads_of_a_node_share_one_heap(tmp_path: Path, tiny_family: Family):
+    save_greys(tmp_path / "grey.npy", ITEMS)
+    with real_cluster(tmp_path) as cluster:
+        node = cluster.start("pi", "--family", str(tiny_family.folder), "--processors", "cpu")
+        node.until("profiled")
+        code, _, complaints = cluster.run("run", "grey.npy", "--family", str(tiny_family.folder), "--cluster", "live")
+        heaps = heaps_of_threads(node.pid)
+
+    assert (code, complaints) == (0, "")
+    assert heaps == 0
+
+
+def heaps_of_threads(pid: int) -> int:
+    """glibc's heaps besides the first: they begin at multiples of 64 MiB."""
+    ranges = (line.split()[:2] for line in Path(f"/proc/{pid}/maps").read_text().splitlines())
+    return sum(flags == "rw-p" and int(area.partition("-")[0], 16) % (64 << 20) == 0 for area, flags in ranges)
+
+
+def everything() -> Counter[str]:
+    """What this process has: objects by type, threads, open files."""
+    gc.collect()
+    found = held_by(*gc.get_objects())
+    found["threads"] = threading.active_count()
+    found["files"] = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    return found
+
+
+async def test_coordinators_that_come_and_go_leave_nothing_behind(network: ZenohSettings, tiny_family: Family):
+    async def requests(count: int) -> None:
+        for number in range(count):
+            async with coordinator(network, tiny_family) as fabric:
+                await run(fabric, tiny_family, given_up=number % 3 == 2)
+
+    await requests(FEW)
+    before = everything()
+    await requests(MANY)
+
+    assert grown(before, everything()) == {}
+
+
+async def test_a_coordinator_that_stays_does_not_grow(network: ZenohSettings, tiny_family: Family):
+    async with coordinator(network, tiny_family) as fabric:
+        for number in range(FEW):
+            await run(fabric, tiny_family, given_up=number % 3 == 2)
+        before = everything()
+        for number in range(MANY):
+            await run(fabric, tiny_family, given_up=number % 3 == 2)
+        after = everything()
+
+    assert grown(before, after) == {}
+
+
+def grown(before: Counter[str], after: Counter[str]) -> dict[str, int]:
+    """Of what there is more, by at least one for every request in between."""
+    return {what: more for what, more in (after - before).items() if more >= MANY and what not in TIMERS}
