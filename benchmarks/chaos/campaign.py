@@ -15,6 +15,7 @@ from msgspec import field
 from benchmarks.chaos.attempt import Attempt, attempt, settled
 from benchmarks.chaos.boards import FOUR, Boards, Footprint, boards_on_hosts
 from benchmarks.chaos.harm import Harm, draw, harms_one_at_a_time
+from benchmarks.chaos.memory import Memory, grown
 from benchmarks.chaos.work import Work, work_in
 
 _SETTLES_WITHIN_S = 15.0
@@ -41,17 +42,6 @@ class Settings:
     long_deadline_s: float = 60.0
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node's process has taken after a request of its life."""
-
-    board: str
-    life: int
-    request: int
-    memory_bytes: int
-    threads: int
-    files: int
-
-
 class Campaign(msgspec.Struct, kw_only=True):
     """All that was done and found."""
 
@@ -72,7 +62,8 @@ class Campaign(msgspec.Struct, kw_only=True):
     @property
     def wrong(self) -> list[str]:
         """Everything that must not be; empty if all is well."""
-        return [f"request {one.number}: {sentence}" for one in self.attempts for sentence in one.wrong]
+        of_requests = [f"request {one.number}: {sentence}" for one in self.attempts for sentence in one.wrong]
+        return [*of_requests, *grown(self.memory)]
 
 
 def run_campaign(folder: Path, settings: Settings, on_attempt: OnAttempt = lambda phase, one: None) -> Campaign:

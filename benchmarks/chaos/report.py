@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.chaos.attempt import BROKEN, KEPT
-from benchmarks.chaos.campaign import Campaign, Memory
+from benchmarks.chaos.campaign import Campaign
 from benchmarks.chaos.harm import SPARED
+from benchmarks.chaos.memory import FLAT_BYTES, Memory, quarters
 from benchmarks.chaos.recovery import Recovery
 
 _LEASE_S = 2.0
-_WARM_REQUESTS = 10  # of a process's life: until its models are loaded and its pools are filled
 
 
 class Measure(NamedTuple):
@@ -110,24 +110,16 @@ def _recovery_table(campaign: Campaign) -> str:
 
 
 def _memory_sentence(memory: Iterable[Memory]) -> str:
-    spared = [one for one in memory if one.board == SPARED]
-    warm = spared[_WARM_REQUESTS:]
-    if len(warm) < 3:
-        return "Too few requests to say how memory grows."
-    slope = slope_bytes_per_request([one.request for one in warm], [one.memory_bytes for one in warm])
-    first, last = (median(one.memory_bytes for one in part) / 1e6 for part in (warm[:10], warm[-10:]))
+    found = quarters(memory)
+    if found is None:
+        return "Too few requests to say whether memory grows."
+    requests, second, last = found
     return (
-        f"Resident memory of node {SPARED}, which is never killed, over {len(warm)} requests: {first:.0f} MB at first, "
-        f"{last:.0f} MB in the end (medians of ten), {slope / 1e3:+.1f} kB per request (Theil-Sen). "
-        f"Threads: {warm[0].threads} and {warm[-1].threads}; open files: {warm[0].files} and {warm[-1].files}."
+        f"Resident memory of node {SPARED}, which is never killed, over {requests} requests: "
+        f"{second.memory_bytes / 1e6:.1f} MB in the second quarter, {last.memory_bytes / 1e6:.1f} MB in the last one "
+        f"(medians); at most {FLAT_BYTES / 1e6:.0f} MB more count as flat. "
+        f"Threads: {second.threads} and {last.threads}; open files: {second.files} and {last.files}."
     )
-
-
-def slope_bytes_per_request(requests: Sequence[int], memory_bytes: Sequence[int]) -> float:
-    """The median of the slopes between all pairs (Theil-Sen): single steps do not bend it."""
-    x, y = np.asarray(requests, float), np.asarray(memory_bytes, float)
-    first, second = np.triu_indices(len(x), 1)
-    return float(np.median((y[second] - y[first]) / (x[second] - x[first])))
 
 
 def draw_recoveries(campaign: Campaign, path: Path) -> None:
