@@ -39,6 +39,7 @@ _COMMANDS = {
     "cluster": _Command("equipoise.cli.cluster", "cluster_app"),
     "family": _Command("equipoise.cli.family_build", "family_app"),  # which adds `build` to what family.py has
 }
+_LASTING = ("node", "nodes")  # which may go on for months
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -110,6 +111,10 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     )
     app.callback()(_options)
     asked_for = next((word for word in arguments if not word.startswith("-")), None)
+    if asked_for in _LASTING:
+        from equipoise.node.allocation import share_one_heap  # noqa: PLC0415 - the others need not pay for it
+
+        share_one_heap()  # before libraries that are imported start threads
     for name in [asked_for] if asked_for in _COMMANDS else _COMMANDS:
         command = _COMMANDS[name]
         _register(app, name, getattr(import_module(command.module), command.function))

@@ -27,7 +27,6 @@ from equipoise.cli.service import uninstall as uninstall_from
 from equipoise.errors import NodeError, UsageError
 from equipoise.fabric.config import DEFAULT_CLUSTER
 from equipoise.fabric.refusals import log_refusals
-from equipoise.node.allocation import share_one_heap
 from equipoise.node.live import LiveNode, LiveSettings
 from equipoise.node.log import NodeLog
 from equipoise.node.notify import Supervisor
@@ -130,7 +129,6 @@ def node(
         )  # fmt: skip
         install(place, options, _DRAIN_S, cache)
         return
-    share_one_heap()
     log = NodeLog()
     if membership is not None:
         log_refusals(lambda reason: log("refused", reason=reason))

@@ -26,6 +26,7 @@ from equipoise.errors import OutputError, UsageError
 from equipoise.fabric.config import DEFAULT_CLUSTER, ZenohSettings
 from equipoise.fabric.messages import FamilyStatus, NodeStatus, ProcessorStatus
 from equipoise.fabric.zenoh import ZenohFabric
+from equipoise.node.allocation import keep_giving_memory_back
 from equipoise.runtime.live import Seen, see
 
 _WATCH_S = 1.0
@@ -71,6 +72,7 @@ def nodes(
 async def _watch(network: ZenohSettings, console: Console) -> None:
     fabric = await ZenohFabric.open(network)
     last: dict[str, tuple[Seen, float]] = {}
+    giving_back = asyncio.ensure_future(keep_giving_memory_back())
     try:
         with Live(console=console, auto_refresh=False, screen=console.is_terminal) as view:
             while True:
@@ -81,6 +83,7 @@ async def _watch(network: ZenohSettings, console: Console) -> None:
                 view.update(_listing([last[name][0] for name in sorted(last)], ages_s, network), refresh=True)
                 await asyncio.sleep(_WATCH_S)
     finally:
+        giving_back.cancel()
         await fabric.close()
 
 

@@ -22,7 +22,7 @@ from equipoise.runtime.links import measure_link
 
 _LOOK_AGAIN_S = 0.1
 _SETTLE_S = 0.3  # nodes that one node knows of tell that they are there soon after it
-_DESCRIBE_S = 10.0
+_DESCRIBE_S = 30.0  # a busy board takes long to try what items like these cost it; one that is gone is missed anyway
 _SURVEY_AGAIN_S = 0.5
 
 _encode = msgspec.msgpack.encode

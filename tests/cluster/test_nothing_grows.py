@@ -29,10 +29,11 @@ from equipoise.node.log import NodeLog
 from equipoise.node.stock import StockSettings
 from equipoise.runtime.admission import admit
 from equipoise.runtime.execution import Job, execute
-from equipoise.runtime.live import cluster_of, find_nodes, mean_bytes, see
+from equipoise.runtime.fitting import Fitting
+from equipoise.runtime.live import cluster_of, find_nodes, see_for
 from tests.held import held_by
 
-FEW, MANY = 10, 30
+REQUESTS = 10  # in each of three rounds
 # A timer that was cancelled stays with the event loop until a hundred have gathered, with its time and its context.
 TIMERS = ("TimerHandle", "Context", "float")
 ITEMS = 24
@@ -82,17 +83,14 @@ async def coordinator(network: ZenohSettings, family: Family) -> AsyncIterator[Z
 
 async def run(fabric: ZenohFabric, family: Family, *, given_up: bool = False) -> None:
     """A request that ends with every answer, or one that is given up at its beginning."""
-    items, identity = Greys(), identity_of(family)
-    samples = [items.payload(0)]
+    items, fitting = Greys(), Fitting.measured(family, [Greys().payload(0)])
     await find_nodes(fabric, within_s=30.0)
-    names = await until_ready(fabric, identity, at_least=1, say=lambda text: None)
-    cluster, conditions = cluster_of(
-        family, await see(fabric, names, family=identity, samples=samples), item_bytes=mean_bytes(samples)
-    )
+    names = await until_ready(fabric, identity_of(family), at_least=1, say=lambda text: None)
+    cluster, conditions = cluster_of(await see_for(fabric, names, fitting), fitting)
     request = Request(items=ITEMS, requirement=Requirement(prefer=Prefer.LATENCY))
     plan = admit(request, cluster, conditions=conditions)
     job = Job(request=request, plan=plan, family=family, cluster=cluster, items=items, conditions=conditions)
-    running = asyncio.ensure_future(execute(job, fabric))
+    running = asyncio.ensure_future(execute(job, fabric, fitting=fitting))
     if given_up:
         await asyncio.sleep(0)
         running.cancel()
@@ -111,13 +109,13 @@ def test_all_threads_of_a_node_share_one_heap(tmp_path: Path, tiny_family: Famil
         heaps = heaps_of_threads(node.pid)
 
     assert (code, complaints) == (0, "")
-    assert heaps == 0
+    assert heaps == []
 
 
-def heaps_of_threads(pid: int) -> int:
-    """glibc's heaps besides the first: they begin at multiples of 64 MiB."""
-    ranges = (line.split()[:2] for line in Path(f"/proc/{pid}/maps").read_text().splitlines())
-    return sum(flags == "rw-p" and int(area.partition("-")[0], 16) % (64 << 20) == 0 for area, flags in ranges)
+def heaps_of_threads(pid: int) -> list[str]:
+    """The areas of memory that are glibc's heaps besides the first: those begin at multiples of 64 MiB."""
+    areas = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return [area for area in areas if " rw-p " in area and int(area.partition("-")[0], 16) % (64 << 20) == 0]
 
 
 def everything() -> Counter[str]:
@@ -130,30 +128,28 @@ def everything() -> Counter[str]:
 
 
 async def test_coordinators_that_come_and_go_leave_nothing_behind(network: ZenohSettings, tiny_family: Family):
-    async def requests(count: int) -> None:
-        for number in range(count):
+    rounds = []
+    for _ in range(3):
+        for number in range(REQUESTS):
             async with coordinator(network, tiny_family) as fabric:
                 await run(fabric, tiny_family, given_up=number % 3 == 2)
+        rounds.append(everything())
 
-    await requests(FEW)
-    before = everything()
-    await requests(MANY)
-
-    assert grown(before, everything()) == {}
+    assert grown(*rounds) == {}
 
 
 async def test_a_coordinator_that_stays_does_not_grow(network: ZenohSettings, tiny_family: Family):
+    rounds = []
     async with coordinator(network, tiny_family) as fabric:
-        for number in range(FEW):
-            await run(fabric, tiny_family, given_up=number % 3 == 2)
-        before = everything()
-        for number in range(MANY):
-            await run(fabric, tiny_family, given_up=number % 3 == 2)
-        after = everything()
+        for _ in range(3):
+            for number in range(REQUESTS):
+                await run(fabric, tiny_family, given_up=number % 3 == 2)
+            rounds.append(everything())
 
-    assert grown(before, after) == {}
+    assert grown(*rounds) == {}
 
 
-def grown(before: Counter[str], after: Counter[str]) -> dict[str, int]:
-    """Of what there is more, by at least one for every request in between."""
-    return {what: more for what, more in (after - before).items() if more >= MANY and what not in TIMERS}
+def grown(first: Counter[str], second: Counter[str], third: Counter[str]) -> dict[str, tuple[int, int]]:
+    """Of what there is more after every round, by one for each request at least: what only fills up is not among it."""
+    steps = {what: (second[what] - first[what], third[what] - second[what]) for what in third}
+    return {what: step for what, step in steps.items() if min(step) >= REQUESTS and what not in TIMERS}
