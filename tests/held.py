@@ -10,6 +10,7 @@ from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, Module
 
 # What belongs to the whole program rather than to an object that refers to it.
 _SHARED = (type, ModuleType, CodeType, FrameType, BuiltinFunctionType, asyncio.AbstractEventLoop, threading.Thread)
+_OURS = Counter  # what was counted before
 
 
 def held_by(*roots: object) -> Counter[str]:
@@ -18,7 +19,7 @@ def held_by(*roots: object) -> Counter[str]:
     ahead = list(roots)
     while ahead:
         one = ahead.pop()
-        if isinstance(one, _SHARED) or id(one) in seen:
+        if isinstance(one, (*_SHARED, _OURS)) or id(one) in seen:
             continue
         seen[id(one)] = one
         ahead += (one.__closure__ or ()) if isinstance(one, FunctionType) else gc.get_referents(one)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from equipoise.errors import NodeTimeoutError, NodeUnreachableError
 from equipoise.fabric.base import OnChange, StopWatching
 
+_MOST_MISSING = 64  # clients that were killed never come back, and each has a name of its own
+
 
 class Presence:
     """The nodes that are there now. Lives on the event loop's thread.
@@ -20,7 +22,7 @@ class Presence:
     def __init__(self) -> None:
         self._present: set[str] = set()
         self._instances: dict[str, set[str]] = {}
-        self._missing: set[str] = set()
+        self._missing: dict[str, None] = {}  # who was lost last stands at the end
         self._watchers: list[OnChange] = []
         self._expected: dict[str, set[asyncio.Future[bytes]]] = {}
 
@@ -41,11 +43,13 @@ class Presence:
 
     def lose(self, is_lost: Callable[[str], bool]) -> None:
         """Note that these processes are out of reach; who bore their names is missing until it is there again."""
-        for node, instances in self._instances.items():
-            for instance in tuple(filter(is_lost, instances)):
+        for node, instances in tuple(self._instances.items()):
+            for instance in filter(is_lost, instances):
                 self.change_instance(node, instance, False)
                 if node not in self._present:
-                    self._missing.add(node)
+                    self._missing[node] = None
+        for forgotten in tuple(self._missing)[:-_MOST_MISSING]:
+            del self._missing[forgotten]
 
     def change_instance(self, node: str, instance: str, present: bool) -> None:
         """Note that a process that bears the node's name came or went.
@@ -71,7 +75,7 @@ class Presence:
             return
         if present:
             self._present.add(node)
-            self._missing.discard(node)
+            self._missing.pop(node, None)
         else:
             self._present.remove(node)
             self._disappoint(node, "it left the network before it answered")

@@ -38,3 +38,29 @@ async def test_a_process_that_goes_and_was_never_there_changes_nothing():
     presence.change_instance("pi", "1", False)
 
     assert held_by(presence) == held
+
+
+async def test_of_those_who_were_lost_only_the_last_are_missed():
+    presence = Presence()
+    for number in range(100):
+        presence.change_instance(f"client-{number}", "1", True)
+        presence.lose(lambda instance: True)
+    held = held_by(presence)
+
+    for number in range(100, 200):
+        presence.change_instance(f"client-{number}", "1", True)
+        presence.lose(lambda instance: True)
+
+    assert held_by(presence) == held
+    assert presence.is_anybody_missing()
+
+
+async def test_who_is_lost_together_is_gone_together():
+    presence = Presence()
+    for node in ("a", "b", "c"):
+        presence.change_instance(node, f"{node}-1", True)
+
+    presence.lose(lambda instance: instance != "b-1")
+
+    assert [presence.instance(node) for node in ("a", "b", "c")] == [None, "b-1", None]
+    assert presence.is_anybody_missing()
