@@ -91,6 +91,7 @@ class InProcessFabric:
     def _leave(self, node: str) -> None:
         self._served.pop(node, None)
         self._to_tell.pop(node, None)
+        self._turns = {key: turn for key, turn in self._turns.items() if key[0] != node}
         self._presence.change(node, False)
 
     async def _handle(self, node: str, verb: Verb, payload: Payload, reply: asyncio.Future[bytes]) -> None:
