@@ -28,6 +28,7 @@ from equipoise.dispatch.events import (
     NodeLost,
     NodeReturned,
     PlanReady,
+    RoundTrip,
     TaskDone,
     TaskFailed,
     Tick,
@@ -124,7 +125,7 @@ class Dispatcher:
     # --- what happened ---------------------------------------------------------------------------------------------
 
     def _take_in(
-        self, event: PlanReady | TaskDone | TaskFailed | NodeLost | NodeReturned | NodeJoined | Tick
+        self, event: PlanReady | TaskDone | TaskFailed | NodeLost | NodeReturned | NodeJoined | RoundTrip | Tick
     ) -> list[Command]:
         match event:
             case TaskDone():
@@ -140,6 +141,8 @@ class Dispatcher:
                 self._on_returned(event)
             case NodeJoined():
                 self._on_joined(event)
+            case RoundTrip():
+                self._learn_latency(event)
             case Tick():  # no other event: answers that came while the coordinator stood still go first
                 self._notice_the_late()
                 return self._suspect_the_overdue()
@@ -171,9 +174,20 @@ class Dispatcher:
         if travel is None or not self._settings.replan:
             return
         if lane.uplink.learn(task.size_bytes, travel.sent_s, travel.arrived_s, event.busy_s):
-            self._cluster = with_link(self._cluster, lane.pid.node, lane.uplink.link)
-            self._usable_cluster = None
-            self._course.want_now()
+            self._plan_over_it(lane)
+
+    def _learn_latency(self, event: RoundTrip) -> None:
+        lane = next(iter(self._lanes_on(event.node)), None)
+        if lane is None or not self._settings.replan:
+            return
+        if lane.uplink.learn_round_trip(event.sent_s, event.now_s):
+            self._plan_over_it(lane)
+
+    def _plan_over_it(self, lane: Lane) -> None:
+        """The link to the node of this lane has turned out to be another one."""
+        self._cluster = with_link(self._cluster, lane.pid.node, lane.uplink.link)
+        self._usable_cluster = None
+        self._course.want_now()
 
     def _on_failed(self, event: TaskFailed) -> None:
         task = self._flight.find(event.task)

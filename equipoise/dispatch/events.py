@@ -82,6 +82,15 @@ class NodeJoined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoundTrip:
+    """An empty message to a node, sent at `sent_s`, was answered at once, and the answer is here now."""
+
+    now_s: float
+    node: str
+    sent_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
     """A time asked for with WakeAt has come."""
 
@@ -95,4 +104,4 @@ class Interrupted:
     now_s: float
 
 
-Event = PlanReady | TaskDone | TaskFailed | NodeLost | NodeReturned | NodeJoined | Tick | Interrupted
+Event = PlanReady | TaskDone | TaskFailed | NodeLost | NodeReturned | NodeJoined | RoundTrip | Tick | Interrupted

@@ -12,6 +12,10 @@ from equipoise.core.cluster import Link
 from equipoise.core.ranges import BYTES_PER_S
 
 _RATES = 3
+_ROUND_TRIPS = 5
+_LATENCY_NOISE = 0.25  # of the latency
+_LATENCY_NOISE_S = 0.02  # what a busy machine may add even to the shortest of some round trips
+_SENDS = 32  # that are remembered
 _NOISE = 0.25  # of what a transfer should take: nobody plans more exactly than that
 _NOISE_S = 0.1  # what threads and queues on either side may add to it, or take away
 _TELLING = 0.25  # of the largest transfer so far: what is smaller says more about everything else than about the link
@@ -39,6 +43,14 @@ class Uplink:
     _seen_s: float = -math.inf  # when the last inputs that are known to have arrived had passed; absolute
     _most_bytes: int = 0  # that were sent at once
     _rates: deque[float] = field(default_factory=lambda: deque(maxlen=_RATES))
+    _round_trips_s: deque[float] = field(default_factory=lambda: deque(maxlen=_ROUND_TRIPS))
+    _sends: deque[tuple[float, float]] = field(
+        default_factory=lambda: deque(maxlen=_SENDS)
+    )  # when, and when it had left
+    _first_latency_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._first_latency_s = self.link.latency_s
 
     def backlog_s(self, now_s: float) -> float:
         """Seconds until what was sent has left."""
@@ -65,12 +77,15 @@ class Uplink:
     def send(self, size_bytes: int, now_s: float) -> None:
         """So many bytes are on their way."""
         self.free_s = self._passed_s(size_bytes, now_s)
+        self._sends.append((now_s, self.free_s))
         if size_bytes:
             self.common.free_s = self._left_s(size_bytes, now_s)
 
     def forget(self) -> None:
         """What was sent will not arrive."""
         self.free_s = -math.inf
+        self._sends.clear()
+        self._round_trips_s.clear()
 
     def learn(self, size_bytes: int, sent_s: float, arrived_s: float, worked_s: float) -> bool:
         """Inputs that were sent at `sent_s` had arrived at `arrived_s`; true if the link turns out to be another one.
@@ -90,9 +105,33 @@ class Uplink:
         rate = sorted(self._rates)[len(self._rates) // 2]
         if rate == self.link.bandwidth_bytes_per_s or len(self._rates) < _RATES:
             return False
+        if rate < self.link.bandwidth_bytes_per_s:  # round trips may have waited behind what had not left yet
+            self.link = msgspec.structs.replace(self.link, latency_s=self._first_latency_s)
+            self._round_trips_s.clear()
         self.link = msgspec.structs.replace(self.link, bandwidth_bytes_per_s=rate)
         self.free_s = max(self.free_s, passed_s)
         return True
+
+    def learn_round_trip(self, sent_s: float, back_s: float) -> bool:
+        """An empty message that was sent at `sent_s` was answered at `back_s`; true if the latency is another one.
+
+        It says nothing if something else was on its way before it. A way is longer if all of the last five took
+        longer, and shorter if one of them did not take as long. A link that is free stays free.
+        """
+        if self.link == Link() or not self._was_idle(sent_s):
+            return False
+        self._round_trips_s.append(back_s - sent_s)
+        known_s, latency_s = self.link.latency_s, min(self._round_trips_s)
+        as_expected = abs(latency_s - known_s) <= max(_LATENCY_NOISE_S, _LATENCY_NOISE * known_s)
+        if as_expected or (latency_s > known_s and len(self._round_trips_s) < _ROUND_TRIPS):
+            return False
+        self.link = msgspec.structs.replace(self.link, latency_s=latency_s)
+        return True
+
+    def _was_idle(self, at_s: float) -> bool:
+        """True if all that was sent by then had left, as far as is remembered."""
+        left_s = [left_s for sent_s, left_s in self._sends if sent_s <= at_s]
+        return left_s[-1] <= at_s if left_s else len(self._sends) < _SENDS
 
     def _rate(self, size_bytes: int, took_s: float, worked_s: float) -> float:
         known = self.link.bandwidth_bytes_per_s

@@ -41,6 +41,7 @@ from equipoise.runtime.exchange import Exchange, ExchangeSettings
 from equipoise.runtime.fitting import Fitting
 from equipoise.runtime.inputs import Items
 from equipoise.runtime.interrupt import Interrupt
+from equipoise.runtime.links import ping_for_ever
 from equipoise.runtime.outputs import Sink
 
 Planner = Callable[[AskForPlan], Plan]
@@ -52,9 +53,10 @@ Survey = Callable[[str], Awaitable[tuple[Node, Conditions] | None]]  # a node th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinatorSettings:
-    """How often progress is reported, and how long nodes are waited for."""
+    """How often progress is reported and the ways to nodes at work are tried, and how long nodes are waited for."""
 
     progress_period_s: float = 0.1
+    ping_period_s: float = 0.5
     exchange: ExchangeSettings = field(default_factory=ExchangeSettings)
 
 
@@ -111,7 +113,7 @@ async def run_request(
         planner=planner,
         survey=survey,
         hooks=hooks or Hooks(),
-        progress_period_s=settings.progress_period_s,
+        settings=settings,
     )
     try:
         return await run.to_the_end({node.name for node in cluster.nodes}, first_plan, interrupt or Interrupt())
@@ -130,7 +132,7 @@ class _Run:
     planner: Planner
     survey: Survey | None
     hooks: Hooks
-    progress_period_s: float
+    settings: CoordinatorSettings
     events: asyncio.Queue[Event | BaseException] = field(default_factory=asyncio.Queue)
     sent: dict[int, SendTask] = field(default_factory=dict)  # not yet answered
     answers: dict[int, tuple[Answer, ...]] = field(default_factory=dict)  # of a TaskDone not yet handled
@@ -149,6 +151,8 @@ class _Run:
             self._perform(None, self.dispatcher.start(self.started_s, first_plan))
             if self.hooks.on_progress is not None:
                 self._spawn(self._report_progress(self.hooks.on_progress))
+            tell, period_s = self.events.put_nowait, self.settings.ping_period_s
+            self._spawn(ping_for_ever(self.fabric, self._nodes_at_work, tell, period_s))
             while self.dispatcher.finish is None:
                 self._step(await self.events.get())
         finally:
@@ -173,9 +177,12 @@ class _Run:
         if self.at_work:
             await asyncio.gather(*self.at_work, return_exceptions=True)
         self.exchange.close()
-        nodes = {command.pid.node for command in self.sent.values()}
+        nodes = self._nodes_at_work()
         if nodes:
             await asyncio.gather(*(self.exchange.abandon(node, None) for node in sorted(nodes)))
+
+    def _nodes_at_work(self) -> set[str]:
+        return {command.pid.node for command in self.sent.values()}
 
     # --- events ----------------------------------------------------------------------------------------------------
 
@@ -243,7 +250,7 @@ class _Run:
     async def _report_progress(self, on_progress: OnProgress) -> None:
         while True:
             on_progress(self.dispatcher.progress(_now_s()))
-            await asyncio.sleep(self.progress_period_s)
+            await asyncio.sleep(self.settings.progress_period_s)
 
     # --- commands --------------------------------------------------------------------------------------------------
 

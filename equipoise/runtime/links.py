@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Set
+from contextlib import suppress
 from statistics import median
 
 from equipoise.core.cluster import Link
+from equipoise.dispatch.events import RoundTrip
+from equipoise.errors import NodeError
 from equipoise.fabric.base import Fabric, Verb
 
 _PINGS = 5
@@ -18,6 +22,7 @@ _WORTH_LATENCIES = 10  # over a long way TCP needs several round trips to find o
 _TRIES = 3  # of a transfer that is long enough: a packet that is lost at its end may hold it up for as long again
 _LEAST_S = 1e-6  # what a transfer is taken to last if it was quicker than an empty round trip
 _TIMEOUT_S = 10.0
+_PING_TIMEOUT_S = 60.0  # while a request runs: what was sent before goes first
 
 
 async def measure_link(fabric: Fabric, node: str) -> Link:
@@ -38,6 +43,29 @@ async def measure_link(fabric: Fabric, node: str) -> Link:
                 return Link(latency_s=latency_s, bandwidth_bytes_per_s=size_bytes / max(transfer_s, _LEAST_S))
         growth = min(max(_GROWTH[0], 1.2 * worth_s / max(transfer_s, _LEAST_S)), _GROWTH[1])
         size_bytes = min(_MOST_BYTES, round(growth * size_bytes))
+
+
+async def ping_for_ever(
+    fabric: Fabric, nodes: Callable[[], Set[str]], tell: Callable[[RoundTrip], None], period_s: float
+) -> None:
+    """Tell how long the way to each of these nodes is, by empty messages, one at a time; until it is cancelled."""
+    under_way: dict[str, asyncio.Task[None]] = {}
+
+    async def ping(node: str) -> None:
+        sent_s = asyncio.get_running_loop().time()
+        with suppress(NodeError):
+            await fabric.ask(node, Verb.PING, b"", timeout_s=_PING_TIMEOUT_S)
+            tell(RoundTrip(now_s=asyncio.get_running_loop().time(), node=node, sent_s=sent_s))
+
+    try:
+        while True:
+            await asyncio.sleep(period_s)
+            under_way = {node: work for node, work in under_way.items() if not work.done()}
+            under_way |= {node: asyncio.create_task(ping(node)) for node in sorted(nodes() - under_way.keys())}
+    finally:
+        for work in under_way.values():
+            work.cancel()
+        await asyncio.gather(*under_way.values(), return_exceptions=True)
 
 
 def _is_enough(size_bytes: int, transfer_s: float, worth_s: float) -> bool:

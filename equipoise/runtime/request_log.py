@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from equipoise.core.cluster import Link
 from equipoise.dispatch.commands import AbandonTask, AcceptAnswers, AskForPlan, Command, Finish, SendTask, WakeAt
 from equipoise.dispatch.events import (
     Event,
@@ -19,6 +20,7 @@ from equipoise.dispatch.events import (
     NodeLost,
     NodeReturned,
     PlanReady,
+    RoundTrip,
     TaskDone,
     TaskFailed,
     Tick,
@@ -32,6 +34,7 @@ _WORDS: dict[type[Event], str] = {
     NodeLost: "lost",
     NodeReturned: "returned",
     NodeJoined: "joined",
+    RoundTrip: "round trip",
     Tick: "woken",
     Interrupted: "interrupted",
 }
@@ -83,7 +86,7 @@ class RequestLog:
 def line_of(event: Event, commands: Iterable[Command], left: Sequence[int] | None = None) -> dict[str, Any]:
     """What happened and what was done about it as plain data; empty if that is nothing worth a line."""
     done = _done_about_it(commands, left)
-    if isinstance(event, Tick) and not done:
+    if isinstance(event, (RoundTrip, Tick)) and not done:
         return {}
     return _told(event, left) | done
 
@@ -98,6 +101,8 @@ def _told(event: Event, left: Sequence[int] | None) -> dict[str, Any]:
         return facts | {"node": event.node.name, "processors": processors}
     facts |= msgspec.to_builtins(event)
     del facts["now_s"]
+    if isinstance(event, RoundTrip):
+        facts["took_s"] = round(event.now_s - facts.pop("sent_s"), 6)
     if isinstance(event, TaskDone):
         facts["bad_items"] = _places(event.bad_items, left)
         del facts["travel"]
@@ -144,7 +149,9 @@ def _places(items: Sequence[int], left: Sequence[int] | None) -> list[int]:
 def _asked(ask: AskForPlan) -> dict[str, Any]:
     requirement = msgspec.to_builtins(ask.request.requirement)
     unusable = [str(pid) for pid, condition in ask.conditions.items() if not condition.available]
-    return {"items": ask.request.items, "requirement": requirement, "without": unusable}
+    links = {node.name: msgspec.to_builtins(node.link) for node in ask.cluster.nodes if node.link != Link()}
+    asked = {"items": ask.request.items, "requirement": requirement, "without": unusable}
+    return asked | ({"links": links} if links else {})
 
 
 def _assert_never(value: NoReturn) -> NoReturn:

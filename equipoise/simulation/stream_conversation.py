@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from equipoise.core.stream import StreamPlan
 from equipoise.dispatch.commands import AbandonTask, AcceptAnswers, SendTask, WakeAt
-from equipoise.dispatch.events import Event, Interrupted, NodeJoined, PlanReady
+from equipoise.dispatch.events import Event, Interrupted, NodeJoined, PlanReady, RoundTrip
 from equipoise.dispatch.stream.dispatcher import StreamDispatcher
 from equipoise.dispatch.stream.events import (
     ArrivalsEnded,
@@ -61,7 +61,7 @@ class StreamConversation(Coordinator):
 
     def hear(self, event: Event) -> None:
         """The world or the clock has something to say."""
-        assert not isinstance(event, (PlanReady, NodeJoined)), "the world makes no plans, and all nodes are known"
+        assert not isinstance(event, (PlanReady, NodeJoined, RoundTrip)), "the world makes no plans, and is known"
         self._take(event)
 
     def _take(self, event: StreamEvent) -> None:

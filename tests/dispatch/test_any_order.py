@@ -10,14 +10,26 @@ from invariants import check_invariants
 from test_dispatcher import plan_of
 from world import cluster_of, request_of
 
+from equipoise.core.cluster import Link
 from equipoise.core.plan import Plan
 from equipoise.core.request import WhenLate
 from equipoise.dispatch.commands import AcceptAnswers, AskForPlan, Command, Finish, Outcome, SendTask
 from equipoise.dispatch.dispatcher import Dispatcher
-from equipoise.dispatch.events import Event, NodeJoined, NodeLost, NodeReturned, PlanReady, TaskDone, TaskFailed, Tick
+from equipoise.dispatch.events import (
+    Event,
+    NodeJoined,
+    NodeLost,
+    NodeReturned,
+    PlanReady,
+    RoundTrip,
+    TaskDone,
+    TaskFailed,
+    Tick,
+)
 from equipoise.dispatch.settings import Settings
 
-BOARDS = cluster_of(fast=0.05, slow=0.1, third=0.07, batch=2)
+WAY = Link(latency_s=0.01, bandwidth_bytes_per_s=1e6)
+BOARDS = cluster_of(fast=0.05, slow=0.1, third=0.07, batch=2, link=WAY)
 NODES = st.sampled_from(["fast", "slow", "third"])
 ITEMS = 40
 
@@ -62,6 +74,10 @@ class Adversary(RuleBasedStateMachine):
             processor = msgspec.structs.replace(described.processors[0], name="gpu")
             described = msgspec.structs.replace(described, processors=(processor,))
         self.tell(NodeJoined(now_s=self.now_s, node=described, conditions={}))
+
+    @rule(node=st.sampled_from(["fast", "slow", "fourth"]), took_s=st.sampled_from([0.0, 0.001, 0.5, 60.0]))
+    def ping(self, node: str, took_s: float) -> None:
+        self.tell(RoundTrip(now_s=self.now_s, node=node, sent_s=self.now_s - took_s))
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 10.0]))
     def wait(self, seconds: float) -> None:

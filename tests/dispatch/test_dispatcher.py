@@ -28,6 +28,7 @@ from equipoise.dispatch.events import (
     NodeLost,
     NodeReturned,
     PlanReady,
+    RoundTrip,
     TaskDone,
     TaskFailed,
     Tick,
@@ -354,6 +355,26 @@ def test_a_link_that_gets_slow_has_the_rest_planned_over_it_as_it_is_now():
 
     links = {node.name: node.link.bandwidth_bytes_per_s for node in asked[-1].cluster.nodes}
     assert links == {"fast": pytest.approx(200.0), "slow": 10_000.0}
+
+
+def test_a_way_that_has_become_longer_is_planned_with_as_long_as_it_is():
+    cluster = cluster_of(fast=0.1, slow=0.2, batch=1, link=Link(latency_s=0.01, bandwidth_bytes_per_s=1e6))
+    dispatcher = Dispatcher(request_of(40), cluster, range(40))
+    dispatcher.start(0.0, plan_of(fast=20, slow=20))
+
+    commands = [dispatcher.handle(RoundTrip(now_s=0.4 + 0.1 * n, node="fast", sent_s=0.1 * n)) for n in range(1, 6)]
+    ask = only(commands[-1], AskForPlan)
+
+    assert not any(sends(earlier) for earlier in commands)
+    assert ask.cluster.node("fast").link.latency_s == pytest.approx(0.4)
+    assert ask.cluster.node("slow").link.latency_s == 0.01
+
+
+def test_round_trips_to_a_node_that_is_not_planned_with_concern_nobody():
+    dispatcher = dispatcher_of(40)
+    dispatcher.start(0.0, plan_of(fast=20, slow=20))
+
+    assert dispatcher.handle(RoundTrip(now_s=0.4, node="stranger", sent_s=0.1)) == []
 
 
 def joined(now_s: float, **item_s: float) -> NodeJoined:

@@ -112,3 +112,63 @@ def test_a_free_link_stays_free():
 
     assert not any(told(way, *((10**6, float(number), number + 9.0) for number in range(5))))
     assert way.transfer_s(10**9) == 0.0
+
+
+def pinged(way: Uplink, *took_s: float, from_s: float = 0.0) -> list[bool]:
+    return [way.learn_round_trip(from_s + number, from_s + number + s) for number, s in enumerate(took_s)]
+
+
+def test_a_way_that_has_become_longer_is_known_after_five_round_trips():
+    way = uplink(latency_s=0.01, bandwidth_bytes_per_s=1e6)
+
+    assert pinged(way, 0.31, 0.3, 0.35, 0.32, 0.4) == [False, False, False, False, True]
+    assert way.link.latency_s == pytest.approx(0.3)
+    assert way.link.bandwidth_bytes_per_s == 1e6
+
+
+def test_one_quick_round_trip_tells_that_a_way_has_become_shorter():
+    way = uplink(latency_s=0.3, bandwidth_bytes_per_s=1e6)
+
+    assert pinged(way, 0.31, 0.05) == [False, True]
+    assert way.link.latency_s == pytest.approx(0.05)
+
+
+def test_a_busy_machine_does_not_make_a_way_longer():
+    way = uplink(latency_s=0.001, bandwidth_bytes_per_s=1e6)
+
+    assert not any(pinged(way, *(0.02 if number % 5 == 0 else 0.5 for number in range(30))))
+
+
+def test_a_round_trip_says_nothing_while_inputs_are_on_their_way_before_it():
+    way = uplink(latency_s=0.01, bandwidth_bytes_per_s=1e6)
+    for number in range(10):
+        way.send(900_000, float(number))
+
+    assert not any(pinged(way, *([0.9] * 10), from_s=0.1))
+    assert pinged(way, *([0.9] * 5), from_s=20.0)[-1]
+
+
+def test_what_was_taken_for_a_longer_way_is_taken_back_if_the_link_turns_out_to_be_slower():
+    way = uplink(latency_s=0.01, bandwidth_bytes_per_s=1e6)
+    pinged(way, *([1.0] * 5))
+
+    told(way, *((400_000, 10.0, 10.0 + 4.0 * number) for number in range(1, 6)))
+
+    assert way.link.latency_s == 0.01
+    assert way.link.bandwidth_bytes_per_s == pytest.approx(1e5)
+
+
+def test_a_longer_way_is_not_taken_for_a_slower_link_for_ever():
+    way = uplink(latency_s=0.01, bandwidth_bytes_per_s=1e6)
+
+    for number in range(0, 40, 2):  # inputs that take 0.1 s, and a ping after them
+        way.send(100_000, float(number))
+        told(way, (100_000, float(number), number + 0.6))
+        pinged(way, 0.5, from_s=number + 1.5)
+
+    assert way.link.latency_s == pytest.approx(0.5)
+    assert way.link.bandwidth_bytes_per_s > 5e5  # it needs five times as long at first sight
+
+
+def test_no_way_is_found_to_a_free_link():
+    assert not any(pinged(uplink(), *([0.5] * 9)))

@@ -32,7 +32,7 @@ from equipoise.fabric.messages import Answer, TaskMessage, TaskReply
 from equipoise.families.identity import identity_of
 from equipoise.node.agent import NodeAgent
 from equipoise.node.pacing import Wire
-from equipoise.runtime.coordinator import Hooks, Ran, Survey, run_request
+from equipoise.runtime.coordinator import CoordinatorSettings, Hooks, Ran, Survey, run_request
 from equipoise.runtime.interrupt import Interrupt, interrupted_by
 from equipoise.runtime.local import LocalCluster
 
@@ -55,6 +55,7 @@ async def run(
     hooks: Hooks | None = None,
     survey: Survey | None = None,
     patience_s: float = 10.0,
+    shell: CoordinatorSettings | None = None,
 ) -> Ran:
     request = Request(items=len(items), requirement=FASTEST)
     order = random.Random(7).sample(range(len(items)), len(items))
@@ -72,6 +73,7 @@ async def run(
             survey=survey,
             interrupt=interrupt,
             hooks=hooks,
+            settings=shell,
         ),
         60,
     )
@@ -213,6 +215,33 @@ async def test_a_link_that_gets_slow_while_it_runs_is_planned_with_as_it_is_then
     sink.assert_all_right(600)
     assert min(believed) < 1e5
     assert ran.progress.replanned > 0
+
+
+async def test_a_way_that_gets_longer_while_it_runs_is_planned_with_as_it_is_then(tiny_family: Family) -> None:
+    link = Link(latency_s=0.001, bandwidth_bytes_per_s=1e7)
+    described, sink = boards(tiny_family, 0.01, 0.01), Kept()
+    nodes = tuple(msgspec.structs.replace(node, link=link) for node in described.nodes)
+    cluster = msgspec.structs.replace(described, nodes=nodes)
+    believed_s: list[float] = []
+    agents: dict[str, NodeAgent] = {}
+
+    def lengthen() -> None:
+        agents["b1"]._wire = Wire(Link(latency_s=0.3, bandwidth_bytes_per_s=1e7))
+
+    when_longer = when_answered(sink, 20, lengthen).on_step
+    assert when_longer is not None
+
+    def look(event: Event | None, commands: list[Command]) -> None:
+        when_longer(event, commands)
+        asked = [command.cluster for command in commands if isinstance(command, AskForPlan)]
+        believed_s.extend(cluster.node("b1").link.latency_s for cluster in asked)
+
+    async with playing(tiny_family, cluster, agents) as fabric:
+        pings = CoordinatorSettings(ping_period_s=0.02)
+        await run(cluster, fabric, GreyItems(800), sink, hooks=Hooks(on_step=look), shell=pings)
+
+    sink.assert_all_right(800)
+    assert max(believed_s) > 0.2
 
 
 async def test_a_node_that_goes_before_it_has_said_what_it_is_concerns_nobody(tiny_family: Family) -> None:

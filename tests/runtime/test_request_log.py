@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from equipoise.core.cluster import Cluster, Node, Processor, ProcessorId, Profile, Variant
+from equipoise.core.cluster import Cluster, Link, Node, Processor, ProcessorId, Profile, Variant
 from equipoise.core.plan import Condition
 from equipoise.core.request import Prefer, Request, Requirement
 from equipoise.dispatch.commands import (
@@ -66,6 +68,20 @@ def test_a_loss_is_told_with_its_time_and_what_was_done_about_it(tmp_path: Path)
     assert loss["after_s"] == pytest.approx(5.0, abs=1.0)
     assert [sent["task"] for sent in loss["sent"]] == [2]
     assert loss["asked_for_plan"]["without"] == ["nano/cpu"]
+
+
+def test_a_question_says_what_each_link_is_believed_to_be_unless_it_is_free(tmp_path: Path):
+    slow = Link(latency_s=0.01, bandwidth_bytes_per_s=1e6)
+    free = msgspec.structs.replace(CLUSTER.nodes[0], name="nano")
+    nodes = (msgspec.structs.replace(CLUSTER.nodes[0], link=slow), free)
+    cluster = msgspec.structs.replace(CLUSTER, nodes=nodes)
+    asked = dataclasses.replace(ask_without(NANO), cluster=cluster)
+    with RequestLog(tmp_path / "log.jsonl") as log:
+        log(None, [asked])
+
+    (line,) = lines(tmp_path / "log.jsonl")
+
+    assert line["asked_for_plan"]["links"] == {"pi": {"latency_s": 0.01, "bandwidth_bytes_per_s": 1e6}}
 
 
 @pytest.mark.parametrize(
