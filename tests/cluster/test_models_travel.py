@@ -18,7 +18,7 @@ from test_live_cluster import save_greys
 from equipoise.core.family import Family
 from tests.models.families import bulky_family
 
-ITEMS = 1000
+ITEMS = 4000  # so many that fetching the quicker variant is worth it on a busy machine, too
 RIGHT = {f"grey.npy#{i}": i % 4 for i in range(ITEMS)}
 
 
