@@ -49,9 +49,10 @@ async def until_ready(fabric: ZenohFabric, identity: str, *, at_least: int, say:
         ]
         awaited = [said for status in told if (said := _awaited(status, identity, adopting=loop.time() < heard_s))]
         complete = [s for s in told if is_ready(s, identity) and not s.draining and not getting_ready(s, identity)]
-        if not awaited or len(complete) >= at_least:
+        missed = not names and loop.time() < heard_s  # everybody at once: it is this side that was not reached
+        if not missed and (not awaited or len(complete) >= at_least):
             return names
-        say("; ".join(awaited))
+        say("; ".join(awaited) or "the nodes are out of reach")
         await asyncio.sleep(_LOOK_AGAIN_S)
 
 
