@@ -93,7 +93,8 @@ class Uplink:
         The processor worked on them for `worked_s`: a transfer that takes no longer than that keeps nobody waiting,
         and on a busy machine may have been delayed by anything. A transfer begins when the one before it is over. Of
         the last three rates the middle one counts, so that one mishap is none. Whether a way has become longer or
-        slower cannot be told from transfers of about one size: it counts as slower. A link that is free stays free.
+        slower cannot be told from transfers of about one size: it counts as slower until round trips tell. A link that
+        is free stays free.
         """
         passed_s = arrived_s - self.link.latency_s
         took_s = passed_s - max(sent_s, self._seen_s)
@@ -106,7 +107,8 @@ class Uplink:
         if rate == self.link.bandwidth_bytes_per_s or len(self._rates) < _RATES:
             return False
         if rate < self.link.bandwidth_bytes_per_s:  # round trips may have waited behind what had not left yet
-            self.link = msgspec.structs.replace(self.link, latency_s=self._first_latency_s)
+            latency_s = min(self.link.latency_s, self._first_latency_s)
+            self.link = msgspec.structs.replace(self.link, latency_s=latency_s)
             self._round_trips_s.clear()
         self.link = msgspec.structs.replace(self.link, bandwidth_bytes_per_s=rate)
         self.free_s = max(self.free_s, passed_s)
