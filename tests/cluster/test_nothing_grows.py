@@ -37,6 +37,7 @@ REQUESTS = 10  # in each of three rounds
 # A timer that was cancelled stays with the event loop until a hundred have gathered, with its time and its context.
 TIMERS = ("TimerHandle", "Context", "float")
 ITEMS = 24
+HEAP_BYTES = 64 << 20
 
 
 class Greys:
@@ -113,9 +114,17 @@ def test_all_threads_of_a_node_share_one_heap(tmp_path: Path, tiny_family: Famil
 
 
 def heaps_of_threads(pid: int) -> list[str]:
-    """The areas of memory that are glibc's heaps besides the first: those begin at multiples of 64 MiB."""
+    """The areas of memory that are glibc's heaps besides the first: 64 MiB from a multiple of that on, of which what is
+    not yet used is not accessible. Other areas begin there by chance, but do not go on like that.
+    """
     areas = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    return [area for area in areas if " rw-p " in area and int(area.partition("-")[0], 16) % (64 << 20) == 0]
+    ranges = [tuple(int(end, 16) for end in area.split()[0].split("-")) for area in areas]
+    reserved = {begin: end for (begin, end), area in zip(ranges, areas, strict=True) if " ---p " in area}
+    return [
+        area
+        for (begin, end), area in zip(ranges, areas, strict=True)
+        if " rw-p " in area and begin % HEAP_BYTES == 0 and reserved.get(end) == begin + HEAP_BYTES
+    ]
 
 
 def everything() -> Counter[str]:
