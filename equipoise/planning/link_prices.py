@@ -220,7 +220,7 @@ class _Search:
         if is_free.any():
             others = self._uplink_bytes - np.minimum(room, most)[~is_free].sum()
             in_all = (others - least[is_free].sum()) / max(1.0, float((most - least)[is_free].sum()))
-            room = np.where(is_free, least + (most - least) * in_all, room)
+            room = np.where(is_free, np.maximum(0.0, least + (most - least) * in_all), room)
         part = np.minimum(1.0, np.maximum(0.0, (room - least) / np.maximum(most - least, 1.0)))
         # The grid may end before bytes are dear enough: then there is less of everything.
         scale = np.minimum(1.0, room / np.maximum(least + part * (most - least), 1.0))[self._node]

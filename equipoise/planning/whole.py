@@ -102,8 +102,9 @@ def _round(fluid_items: Floats, most: Ints, items: int) -> Ints | None:
         missing -= each * len(takers)
     while missing < 0:
         givers = owed_most[::-1][counts[owed_most[::-1]] > 0][:-missing]
-        counts[givers] -= 1
-        missing += len(givers)
+        each = max(1, min(-missing // len(givers), int(counts[givers].min())))
+        counts[givers] -= each
+        missing += each * len(givers)
     return counts
 
 

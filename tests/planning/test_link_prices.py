@@ -122,6 +122,24 @@ def test_no_node_is_allotted_more_bytes_than_its_link_brings_before_its_last_cal
     assert (prices.items >= 0).all() and (prices.byte_price >= 0).all()
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    items=st.integers(5, 1000),
+    deadline_s=st.floats(0.05, 3.0),
+    uplink_bytes_per_s=st.floats(1e4, 1e8),
+)
+def test_however_narrow_the_uplink_nobody_is_to_do_what_he_cannot(
+    seed: int, items: int, deadline_s: float, uplink_bytes_per_s: float
+):
+    cluster = random_instance(seed, nodes=5, variants=6, processors=2).cluster
+    fleet = Fleet.of(msgspec.structs.replace(cluster, uplink_bytes_per_s=uplink_bytes_per_s))
+    offers, prices = found(fleet, items, deadline_s)
+
+    assert (prices.items >= 0).all() and (prices.items <= offers.items.max(axis=1) * (1 + 1e-9)).all()
+    assert (prices.most_bytes >= 0).all() and np.isfinite(prices.gain)
+
+
 def test_bytes_cost_nothing_where_links_have_more_than_enough():
     cluster = without_uplink(4, nodes=3, variants=5)
     nodes = tuple(
@@ -163,3 +181,12 @@ def test_a_node_that_nothing_has_to_be_sent_to_may_end_with_any_call():
     assert prices.byte_price[0] == 0
     assert prices.items[fleet.node == 0].sum() > 0
     assert np.isfinite(offers.call_s[fleet.node == 0]).any()
+
+
+def test_an_uplink_that_lets_next_to_nothing_through_ends_no_search_in_a_hollow():
+    """Seed 91 once made prices promise a hundred million items, and planning took minutes to take them back."""
+    instance = random_instance(91)
+    problem = Problem(request=instance.request, fleet=Fleet.of(instance.cluster), conditions={})
+    plan = joint.solve(problem)
+
+    assert plan is None or complaints(instance.request, instance.cluster, plan) == []
