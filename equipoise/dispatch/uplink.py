@@ -18,7 +18,8 @@ _LATENCY_NOISE_S = 0.02  # what a busy machine may add even to the shortest of s
 _SENDS = 32  # that are remembered
 _NOISE = 0.25  # of what a transfer should take: nobody plans more exactly than that
 _NOISE_S = 0.1  # what threads and queues on either side may add to it, or take away
-_TELLING = 0.25  # of the largest transfer so far: what is smaller says more about everything else than about the link
+_SIZES = 4
+_TELLING = 0.25  # of the largest of the last transfers: what is smaller tells more of everything else than of the link
 _LEAST_TOOK = 0.25  # of what a transfer should take: a link is not believed to become faster at once
 
 
@@ -41,7 +42,7 @@ class Uplink:
     common: Wire = field(default_factory=Wire)
     free_s: float = -math.inf  # when what was sent has left the node's own link; absolute
     _seen_s: float = -math.inf  # when the last inputs that are known to have arrived had passed; absolute
-    _most_bytes: int = 0  # that were sent at once
+    _sizes: deque[int] = field(default_factory=lambda: deque(maxlen=_SIZES))  # of the last transfers
     _rates: deque[float] = field(default_factory=lambda: deque(maxlen=_RATES))
     _round_trips_s: deque[float] = field(default_factory=lambda: deque(maxlen=_ROUND_TRIPS))
     _sends: deque[tuple[float, float]] = field(
@@ -99,8 +100,8 @@ class Uplink:
         passed_s = arrived_s - self.link.latency_s
         took_s = passed_s - max(sent_s, self._seen_s)
         self._seen_s = max(self._seen_s, passed_s)
-        self._most_bytes = max(self._most_bytes, size_bytes)
-        if size_bytes <= _TELLING * self._most_bytes or math.isinf(self.link.bandwidth_bytes_per_s):
+        self._sizes.append(size_bytes)
+        if size_bytes <= _TELLING * max(self._sizes) or math.isinf(self.link.bandwidth_bytes_per_s):
             return False
         self._rates.append(self._rate(size_bytes, took_s, worked_s))
         rate = sorted(self._rates)[len(self._rates) // 2]

@@ -99,12 +99,21 @@ def test_what_takes_no_longer_than_the_work_is_no_news():
     assert not any(way.learn(10_000, float(number), number + 0.3, worked_s=0.4) for number in range(9))
 
 
-def test_small_transfers_tell_nothing_about_a_link_that_has_had_large_ones():
+def test_small_transfers_tell_nothing_about_a_link_that_has_just_had_large_ones():
     way = uplink(bandwidth_bytes_per_s=1e6)
 
+    for number in range(0, 12, 4):
+        assert not any(told(way, (400_000, float(number), number + 0.4)))
+        assert not any(told(way, *((50_000, float(late), late + 0.6) for late in range(number + 1, number + 4))))
+
+
+def test_where_only_small_transfers_are_left_they_tell():
+    """Whoever is behind a link that has become slow gets little to do: without that, it would never be known."""
+    way = uplink(bandwidth_bytes_per_s=1e6)
     told(way, (400_000, 0.0, 0.4))
 
-    assert not any(told(way, *((50_000, float(number), number + 0.6) for number in range(1, 9))))
+    assert any(told(way, *((50_000, float(number), number + 0.6) for number in range(1, 9))))
+    assert way.link.bandwidth_bytes_per_s < 2e5
 
 
 def test_a_free_link_stays_free():
