@@ -39,7 +39,7 @@ WAYS = ("fast method", "planned")
 def main() -> None:
     """Measure, print tables and write out/bench_optimality.json."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--instances", type=int, default=120, help="random instances (1000 take half an hour)")
+    options.add_argument("--instances", type=int, default=120, help="random instances (1000 take an hour)")
     options.add_argument("--limit-s", type=float, default=40.0, help="seconds for HiGHS, each")
     options.add_argument("--optima", type=Path, default=Path("out") / "optima.jsonl", help="proven optima to use again")
     asked = options.parse_args()
